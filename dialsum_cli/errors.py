@@ -1,0 +1,41 @@
+"""The errors that dialsum raises on purpose.
+
+DialsumError                 the work failed: exit 1
+├── MissingPartError         this machine lacks a part that the work needs; the remedy installs it
+└── RequestError             the request was wrong: exit 2
+    ├── UnknownModelError    no such model; the remedy names the nearest
+    └── DataError            a file is unreadable or malformed; says which, and where in it
+"""
+
+
+class DialsumError(Exception):
+    """The work failed for a reason that the user can act on.
+
+    Args:
+        message: one line: what is wrong, and where.
+        remedy: one line: what to do or type next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class MissingPartError(DialsumError):
+    """This machine lacks a part that the work needs."""
+
+
+class RequestError(DialsumError):
+    """The request was wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class UnknownModelError(RequestError):
+    """A model name that is neither in the catalogue, nor a folder, nor a Hugging Face id."""
+
+
+class DataError(RequestError):
+    """A file that can't be read, or whose content isn't what it has to be."""
