@@ -1,0 +1,166 @@
+"""A workflow as a Typer command: options from its settings, output from its result, exit code from its errors."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from inspect import Parameter, Signature, getdoc
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
+
+from dialsum_cli import console
+from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.results import Reporter, Result
+from dialsum_cli.settings import ENV_PREFIX, Settings, owner_of, is_positional
+
+type_of_run = Callable[[Any, Reporter], Result]
+INTERRUPTED = 130
+
+
+def flag(name: str, short_help: str) -> Parameter:
+    """A switch that belongs to the presentation, not to the settings."""
+    info = typer.Option(f"--{name}", help=short_help, rich_help_panel="Output")
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, info])
+
+
+PRESENTATION = [
+    flag("json", "Print one JSON document on standard output."),
+    flag("debug", "Show the traceback of an error."),
+]
+
+
+class Commands(TyperGroup):
+    """The group of commands; each command's options are built when it is asked for, and not before."""
+
+    registered: dict[str, tuple[type[Settings], type_of_run]] = {}  # noqa: RUF012 - one application, one table
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of their registration."""
+        return list(self.registered)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, or None."""
+        if cmd_name not in self.registered:
+            return None
+        only = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        settings_class, run = self.registered[cmd_name]
+        only.command(cmd_name, help=getdoc(run))(_invocation(settings_class, run))
+        return typer.main.get_command(only)
+
+
+def command(settings_class: type[Settings]) -> Callable[[type_of_run], type_of_run]:
+    """Register a function of settings and reporter as a command; the fields of its settings are its options."""
+
+    def register(run: type_of_run) -> type_of_run:
+        Commands.registered[run.__name__.replace("_", "-")] = settings_class, run
+        return run
+
+    return register
+
+
+def _invocation(settings_class: type[Settings], run: type_of_run) -> Callable[..., None]:
+    def invoke(*, json: bool, debug: bool, **given: Any) -> None:
+        raise typer.Exit(execute(settings_class, run, given, as_json=json, debug=debug))
+
+    families = settings_class.__mro__  # a command's own options come first, those that it shares after them
+    fields = sorted(settings_class.model_fields.items(), key=lambda item: families.index(owner_of(settings_class, item[0])))
+    options = [_option(settings_class, *item) for item in fields]
+    invoke.__signature__ = Signature([*options, *PRESENTATION])  # type: ignore[attr-defined]
+    return invoke
+
+
+def execute(
+    settings_class: type[Settings], run: type_of_run, given: dict[str, Any], *, as_json: bool, debug: bool
+) -> int:
+    """Run a command and show what comes of it; returns the exit code."""
+    try:
+        settings = parse(settings_class, given)
+        result = run(settings, console.TerminalReporter())
+        console.show(result, as_json=as_json)
+    except DialsumError as error:
+        if debug:
+            console.stderr.print(traceback.format_exc(), markup=False, highlight=False)
+        console.fail(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.interrupted()
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone: nothing is left to say
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - spares the interpreter's own flush
+        return 1
+    return 1 if result.failed else 0
+
+
+def parse(settings_class: type[Settings], given: dict[str, Any]) -> Settings:
+    """The settings from flags that were given, the environment and the YAML file.
+
+    Raises:
+        RequestError: names each value that is not allowed, and where it came from.
+    """
+    flags = {name: value for name, value in given.items() if value not in (None, [])}
+    try:
+        return settings_class(**flags)
+    except ValidationError as error:
+        problems = [_problem(problem, flags, settings_class) for problem in error.errors()]
+    command_name = settings_class.__name__.removesuffix("Settings").lower()
+    raise RequestError("; ".join(problems), f"`dialsum {command_name} --help` lists what is allowed")
+
+
+def _problem(problem: Any, flags: dict[str, Any], settings_class: type[Settings]) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    message = problem["msg"].removeprefix("Value error, ")
+    variable = f"{ENV_PREFIX}{name.upper()}"
+    field = settings_class.model_fields.get(name)
+    if field is not None and is_positional(field):
+        source = name.upper()
+    elif name in flags or problem["type"] == "missing":
+        source = f"--{name.replace('_', '-')}"
+    else:
+        source = variable if variable in os.environ else f"key '{name}' of the --config file"
+    return f"{source}: {message}" if name else message
+
+
+def _option(settings_class: type[Settings], name: str, field: FieldInfo) -> Parameter:
+    """An option that stays None unless given, so that an absent flag never outranks the environment or the YAML."""
+    annotation = _typer_type(field.annotation)
+    text = field.description or ""
+    info: Any
+    if is_positional(field):
+        info = typer.Argument(help=text, show_default=False)
+        annotation = annotation if field.is_required() else annotation | None
+        default = Parameter.empty if field.is_required() else None
+        return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info])
+    if shown := _shown_default(field.default):
+        text += f" [dim]\\[default: {shown}][/dim]"
+    info = typer.Option(help=text, show_default=False, rich_help_panel=owner_of(settings_class, name).__name__.removesuffix("Settings") or "General")
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, info])
+
+
+def _shown_default(default: object) -> str:
+    if default is None or default in ([], {}):
+        return ""
+    if isinstance(default, bool):
+        return "on" if default else ""
+    if isinstance(default, str) and os.sep in default and Path(default).is_file():
+        return f"bundled {Path(default).name}"
+    return ",".join(map(str, default)) if isinstance(default, list) else str(default)
+
+
+def _typer_type(annotation: Any) -> Any:
+    """The type that Typer parses: pydantic does the rest."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return _typer_type(next(member for member in get_args(annotation) if member is not type(None)))
+    if origin is list:
+        return list[_typer_type(get_args(annotation)[0])]  # type: ignore[misc]
+    if origin is dict:
+        return str
+    if origin is Literal or annotation in (bool, int, float, str, Path):
+        return annotation
+    raise TypeError(f"no option can hold {annotation}")

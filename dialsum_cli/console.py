@@ -1,0 +1,261 @@
+"""What the terminal shows: data on standard output, everything else on standard error."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import singledispatch
+from pathlib import PurePath
+from time import perf_counter
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.prompt import Confirm
+from rich.text import Text
+
+from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.results import (
+    CacheCleanResult,
+    FinetuneResult,
+    ModelsResult,
+    PredictResult,
+    QuietReporter,
+    Result,
+    ScoreResult,
+    ScreenResult,
+    Stage,
+)
+from dialsum_cli.tables import Column, Table
+
+stdout, stderr = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    """Print a result: one JSON document, or its table with a line on what to do next."""
+    if as_json:
+        stdout.file.write(result.model_dump_json(indent=2) + "\n")
+        stdout.file.flush()
+        return
+    _print(as_table(result), stdout)
+    if hint := next_step(result):
+        stderr.print(Text(hint, "dim"), soft_wrap=True)
+
+
+def _print(table: Table, console: Console) -> None:
+    console.print(table.to_rich(console.width))
+    if table.caption:
+        console.print(Text(table.caption, "dim"), soft_wrap=True)
+
+
+def fail(error: DialsumError) -> None:
+    """Say what went wrong, and what to do about it."""
+    stderr.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+    if error.remedy:
+        stderr.print(Text.assemble(("  Try: ", "bold"), error.remedy), soft_wrap=True)
+
+
+def interrupted() -> None:
+    """Say that Ctrl-C was heard."""
+    stderr.print(Text("Stopped. What was finished is kept; the same command goes on from there.", "yellow"))
+
+
+class TerminalReporter(QuietReporter):
+    """Reports to the terminal, and to the log as well."""
+
+    def note(self, message: str) -> None:
+        """Print it."""
+        super().note(message)
+        stderr.print(Text(message), soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """Print it in yellow."""
+        super().warn(message)
+        stderr.print(Text.assemble(("Warning: ", "bold yellow"), message), soft_wrap=True)
+
+    def preview(self, result: Result) -> None:
+        """Print its table beside the progress, not among the data."""
+        _print(as_table(result), stderr)
+
+    @contextmanager
+    def stage(self, title: str, total: int, unit: str) -> Iterator[Stage]:
+        """Show a progress bar with rate and time left; without a terminal, one line at the end."""
+        start = perf_counter()
+        progress = Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(unit),
+            TimeRemainingColumn(compact=True), console=stderr, transient=True, disable=not stderr.is_terminal,
+        )  # fmt: skip
+        with super().stage(title, total, unit), progress:
+            yield _Bar(progress, title, total)
+        stderr.print(Text(f"{title}: {total} {unit} in {perf_counter() - start:.1f} s", "dim"), soft_wrap=True)
+
+    def confirm(self, question: str, flag: str) -> bool:
+        """Ask on the terminal."""
+        if not (stderr.is_terminal and sys.stdin.isatty()):
+            raise RequestError("there is no terminal on which to confirm this", f"add {flag}")
+        return Confirm.ask(Text(question), console=stderr, default=False)
+
+
+class _Bar:
+    def __init__(self, progress: Progress, title: str, total: int) -> None:
+        self.progress, self.task = progress, progress.add_task(title, total=total)
+
+    def advance(self, steps: int = 1) -> None:
+        self.progress.advance(self.task, steps)
+
+
+class _Rate(ProgressColumn):
+    """Steps per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        """The rate so far."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {self.unit}/s" if speed else "", "dim")
+
+
+@singledispatch
+def as_table(result: Result) -> Table:
+    """A result as a table."""
+    raise TypeError(f"no table for {type(result).__name__}")
+
+
+def _number(value: float | None, digits: int = 1) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.0f}%"
+
+
+def _interval(interval: tuple[float, float] | None) -> str | None:
+    return None if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
+
+
+def _short(name: str) -> str:
+    """A path by its last two parts."""
+    parts = PurePath(name).parts
+    return name if len(parts) <= 2 else f"…/{parts[-2]}/{parts[-1]}"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+@as_table.register
+def _(result: ScreenResult) -> Table:
+    table = Table(
+        [Column("#"), Column("Model", "left"), Column("Final"), Column("95 %", weight=9), Column("R1", weight=6),
+         Column("R2", weight=5), Column("RL", weight=7), Column("Hangul", weight=3), Column("Tags", weight=4),
+         Column("Cut", weight=2), Column("Empty", weight=1), Column("Rows/s", weight=8)],
+        title=f"Leaderboard · {result.data.rows} dialogues of {PurePath(result.data.path).name}",
+        caption=f"Final = mean of ROUGE-1/2/L, 0-100. {result.signature}",
+    )  # fmt: skip
+    for row in result.leaderboard:
+        if row.status == "failed":
+            table.add(None, f"{_short(row.model)}\nfailed: {row.error}", *[None] * 10, style="red")
+            continue
+        style = "dim" if row.kind == "baseline" else "yellow" if row.below_baseline else "bold" if row.rank == 1 else ""
+        table.add(
+            row.rank, _short(row.model) + ("\nbelow a baseline" if row.below_baseline else ""),
+            _number(row.final_score, 2), _interval(row.ci95), _number(row.rouge1), _number(row.rouge2), _number(row.rougeL),
+            _percent(row.korean_ratio), _percent(row.tag_fidelity), row.truncated, row.empty,
+            _number(row.dialogues_per_second), style=style,
+        )  # fmt: skip
+    return table
+
+
+@as_table.register
+def _(result: FinetuneResult) -> Table:
+    table = Table(
+        [Column("Model", "left"), Column("Before"), Column("After"), Column("95 %", weight=3), Column("Gain"),
+         Column("Best step", weight=1), Column("Seconds", weight=2)],
+        title="Fine-tuning · final score on dev",
+        caption=result.signature,
+    )  # fmt: skip
+    for run in result.runs:
+        if run.before is None or run.after is None:
+            table.add(f"{run.model}\n{run.error}", *[None] * 6, style="red")
+            continue
+        gain = run.after.final_score - run.before.final_score
+        table.add(
+            run.model, _number(run.before.final_score, 2), _number(run.after.final_score, 2), _interval(run.after.ci95),
+            f"{gain:+.2f}", run.best_step, _number(run.train_seconds, 0),
+        )  # fmt: skip
+    return table
+
+
+@as_table.register
+def _(result: PredictResult) -> Table:
+    columns = [Column("Output", "left"), Column("Rows"), Column("Empty"), Column("Cut"), Column("Rows/s", weight=1)]
+    table = Table(columns, title="Submission", caption=f"sha256 {result.sha256}")
+    table.add(result.output, result.rows, result.empty, result.truncated, _number(result.dialogues_per_second))
+    return table
+
+
+@as_table.register
+def _(result: ScoreResult) -> Table:
+    table = Table(
+        [Column("System", "left"), Column("Final"), Column("95 %", weight=9), Column("R1", weight=6),
+         Column("R2", weight=5), Column("RL", weight=7), Column("Sum", weight=4), Column("Rows", weight=2),
+         Column("Empty", weight=3)],
+        title="Scores",
+        caption=f"Final = mean of ROUGE-1/2/L, 0-100. {result.signature}",
+    )  # fmt: skip
+    for system in result.systems:
+        table.add(
+            _short(system.path), _number(system.final_score, 2), _interval(system.ci95), _number(system.rouge1, 2),
+            _number(system.rouge2, 2), _number(system.rougeL, 2), _number(system.rouge_sum, 2), system.n, system.empty,
+        )  # fmt: skip
+    for name, final_score in result.floor.items():
+        table.add(f"({name})", _number(final_score, 2), *[None] * 7, style="dim")
+    return table
+
+
+@as_table.register
+def _(result: CacheCleanResult) -> Table:
+    verb = "would free" if result.dry_run else "freed"
+    table = Table(
+        [Column("Model", "left"), Column("Size"), Column("What", "left"), Column("Why", "left", weight=1)],
+        title=f"Cache · {verb} {_size(result.freed_bytes)}",
+    )
+    for model in result.deleted:
+        table.add(model.name, _size(model.bytes), "goes" if result.dry_run else "deleted", model.reason)
+    for model in result.kept:
+        table.add(model.name, _size(model.bytes), "stays", model.reason, style="dim")
+    return table
+
+
+@as_table.register
+def _(result: ModelsResult) -> Table:
+    table = Table(
+        [Column("Name", "left"), Column("Repository", "left", weight=9), Column("Kind", "left", weight=8),
+         Column("Size"), Column("Layers", weight=2), Column("Licence", "left", weight=3),
+         Column("Note", "left", weight=1)],
+        title="Catalogue",
+        caption="Any Hugging Face id or local folder works as well.",
+    )  # fmt: skip
+    for model in result.models:
+        size = None if model.parameters is None else f"{model.parameters:g}B"
+        table.add(model.name, model.repository, model.kind, size, model.layers, model.licence, model.note)
+    return table
+
+
+def next_step(result: Result) -> str:
+    """Where a result is kept, and what to type next."""
+    match result:
+        case ScreenResult() if best := [row for row in result.leaderboard if row.rank and row.kind != "baseline"]:
+            return f"Kept in {result.run_dir}. Next: dialsum finetune --models {best[0].model}"
+        case FinetuneResult() if done := [run for run in result.runs if run.status == "ok"]:
+            best_run = max(done, key=lambda run: run.after.final_score if run.after else 0.0)
+            return f"Kept in {best_run.run_dir}. Next: dialsum predict --model '{best_run.run_dir}' --data test.csv"
+        case PredictResult():
+            return f"Next: dialsum score '{result.output}' GOLD.csv"
+        case CacheCleanResult() if result.dry_run:
+            return "Nothing was deleted. Without --dry-run the same command deletes."
+    return ""

@@ -1,0 +1,1 @@
+"""Dialogues and prediction files, read and validated."""

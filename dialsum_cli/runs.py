@@ -1,0 +1,139 @@
+"""Run folders: where a run's settings, provenance, results and log are kept."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from dialsum_cli import __version__
+from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.results import DataFacts
+from dialsum_cli.settings import Settings
+
+PACKAGES = ("torch", "transformers", "tokenizers", "peft", "bitsandbytes", "accelerate", "rouge", "python-mecab-ko",
+            "python-mecab-ko-py313", "python-mecab-ko-dic")  # fmt: skip
+
+
+def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> str:
+    """Write a file under a temporary name, then rename it; returns the SHA-256 of its bytes.
+
+    Raises:
+        RequestError: the file exists and `overwrite` is False.
+        DialsumError: the disk is full, or the folder can't be written.
+    """
+    if path.exists() and not overwrite:
+        raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
+    data = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise DialsumError(f"can't write '{path}': {error.strerror}", "free some disk, or choose another place") from None
+    return hashlib.sha256(data).hexdigest()
+
+
+def data_facts(path: str | Path, rows: int) -> DataFacts:
+    """A data file as results name it: its path as given, its SHA-256 and the rows that were used."""
+    with Path(path).open("rb") as file:
+        return DataFacts(path=str(path), sha256=hashlib.file_digest(file, "sha256").hexdigest(), rows=rows)
+
+
+def provenance(**facts: object) -> dict[str, object]:
+    """Where a result comes from: versions, machine, and whatever the command adds (data, models, signature)."""
+    versions = {"dialsum": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # the other of two packages, or an optional one: absent is what is recorded
+            continue
+    return {"created": datetime.now().astimezone().isoformat(timespec="seconds"), "versions": versions,
+            "machine": {**_machine()}, **facts}  # fmt: skip
+
+
+def _machine() -> Mapping[str, object]:
+    machine: dict[str, object] = {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    torch = sys.modules.get("torch")  # a run that never needed torch has no device to name
+    if torch is not None:
+        available = torch.cuda.is_available()
+        machine["devices"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if available else []
+    return machine
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run's folder."""
+
+    folder: Path
+
+    def write(self, name: str, content: str) -> None:
+        """Write a file of the run; what the run itself wrote before is replaced."""
+        write_atomically(self.folder / name, content, overwrite=True)
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write a JSON file of the run."""
+        self.write(name, json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def start_run(folder: Path, settings: Settings) -> Iterator[Run]:
+    """A new run folder with its settings and its log; the log is closed at the end, however the run ends.
+
+    Raises:
+        RequestError: the folder exists and holds something.
+        DialsumError: it can't be written.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise RequestError(f"the run folder '{folder}' is in use", "give another --output-dir, or remove it")
+    run = Run(folder)
+    run.write("settings.yaml", settings.to_yaml())
+    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    names = ("dialsum", "transformers", "py.warnings")
+    logging.captureWarnings(True)
+    for name in names:
+        logging.getLogger(name).addHandler(handler)
+    logging.getLogger("dialsum").setLevel(logging.INFO)
+    try:
+        yield run
+    except BaseException as error:
+        logging.getLogger("dialsum").error("ended by %s: %s", type(error).__name__, error)
+        raise
+    finally:
+        for name in names:
+            logging.getLogger(name).removeHandler(handler)
+        logging.captureWarnings(False)
+        handler.close()
+
+
+def new_folder(root: Path) -> Path:
+    """A folder name under `root` that no other run has: the time, and a number where that is taken."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = (f"{stamp}{suffix}" for suffix in ["", *(f"-{n}" for n in range(2, 1000))])
+    return next(root / name for name in names if not (root / name).exists())
+
+
+def file_name(name: str) -> str:
+    """A model's name or path as the name of a file: one path component on any system, and no other name's."""
+    if re.fullmatch(r"[\w.-]{1,80}", name) and not name.startswith("."):
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^0-9A-Za-z가-힣_-]+', '-', name)[-60:].strip('-')}-{digest}"

