@@ -56,7 +56,7 @@ def _scan() -> HFCacheInfo:
     try:
         return scan_cache_dir()
     except CacheNotFound:  # nothing was ever downloaded: an empty cache
-        return HFCacheInfo(size_on_disk=0, repos=frozenset(), warnings=[])
+        return HFCacheInfo(size_on_disk=0, repos=frozenset(), incomplete_files=frozenset(), warnings=[])
 
 
 def _item(repo: CachedRepoInfo, reason: str) -> CachedItem:

@@ -6,10 +6,23 @@ import typer
 
 from dialsum_cli import __version__, console
 from dialsum_cli.command import INTERRUPTED, Commands, command
-from dialsum_cli.results import CacheCleanResult, FinetuneResult, ModelsResult, PredictResult, Reporter, ScoreResult
-from dialsum_cli.results import ScreenResult
-from dialsum_cli.settings import CacheCleanSettings, FinetuneSettings, ModelsSettings, PredictSettings, ScoreSettings
-from dialsum_cli.settings import ScreenSettings
+from dialsum_cli.results import (
+    CacheCleanResult,
+    FinetuneResult,
+    ModelsResult,
+    PredictResult,
+    Reporter,
+    ScoreResult,
+    ScreenResult,
+)
+from dialsum_cli.settings import (
+    CacheCleanSettings,
+    FinetuneSettings,
+    ModelsSettings,
+    PredictSettings,
+    ScoreSettings,
+    ScreenSettings,
+)
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 

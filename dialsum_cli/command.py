@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from dialsum_cli import console
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.results import Reporter, Result
-from dialsum_cli.settings import ENV_PREFIX, Settings, owner_of, is_positional
+from dialsum_cli.settings import ENV_PREFIX, Settings, is_positional, owner_of
 
 type_of_run = Callable[[Any, Reporter], Result]
 INTERRUPTED = 130
@@ -44,6 +44,11 @@ class Commands(TyperGroup):
         """The names, in the order of their registration."""
         return list(self.registered)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is meant; an unknown one gets a suggestion, for which Typer wants the names."""
+        self.commands = dict.fromkeys(self.registered)  # type: ignore[assignment]
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name, or None."""
         if cmd_name not in self.registered:
@@ -69,7 +74,9 @@ def _invocation(settings_class: type[Settings], run: type_of_run) -> Callable[..
         raise typer.Exit(execute(settings_class, run, given, as_json=json, debug=debug))
 
     families = settings_class.__mro__  # a command's own options come first, those that it shares after them
-    fields = sorted(settings_class.model_fields.items(), key=lambda item: families.index(owner_of(settings_class, item[0])))
+    fields = sorted(
+        settings_class.model_fields.items(), key=lambda item: families.index(owner_of(settings_class, item[0]))
+    )
     options = [_option(settings_class, *item) for item in fields]
     invoke.__signature__ = Signature([*options, *PRESENTATION])  # type: ignore[attr-defined]
     return invoke
@@ -94,6 +101,11 @@ def execute(
     except BrokenPipeError:  # the reader of our output has gone: nothing is left to say
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - spares the interpreter's own flush
         return 1
+    except OSError as error:  # the machine's own no, such as a full disk behind `> file`: no bug, no traceback
+        if debug:
+            console.stderr.print(traceback.format_exc(), markup=False, highlight=False)
+        console.fail(DialsumError(str(error), "check the path, its permissions and the disk"))
+        return 1
     return 1 if result.failed else 0
 
 
@@ -103,13 +115,13 @@ def parse(settings_class: type[Settings], given: dict[str, Any]) -> Settings:
     Raises:
         RequestError: names each value that is not allowed, and where it came from.
     """
-    flags = {name: value for name, value in given.items() if value not in (None, [])}
+    flags = {name: value for name, value in given.items() if value not in (None, [], ())}
     try:
         return settings_class(**flags)
     except ValidationError as error:
         problems = [_problem(problem, flags, settings_class) for problem in error.errors()]
-    command_name = settings_class.__name__.removesuffix("Settings").lower()
-    raise RequestError("; ".join(problems), f"`dialsum {command_name} --help` lists what is allowed")
+    name = next((name for name, (cls, _) in Commands.registered.items() if cls is settings_class), "COMMAND")
+    raise RequestError("; ".join(problems), f"`dialsum {name} --help` lists what is allowed")
 
 
 def _problem(problem: Any, flags: dict[str, Any], settings_class: type[Settings]) -> str:
@@ -122,7 +134,7 @@ def _problem(problem: Any, flags: dict[str, Any], settings_class: type[Settings]
     elif name in flags or problem["type"] == "missing":
         source = f"--{name.replace('_', '-')}"
     else:
-        source = variable if variable in os.environ else f"key '{name}' of the --config file"
+        source = variable if variable in map(str.upper, os.environ) else f"key '{name}' of the --config file"
     return f"{source}: {message}" if name else message
 
 
@@ -138,7 +150,11 @@ def _option(settings_class: type[Settings], name: str, field: FieldInfo) -> Para
         return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info])
     if shown := _shown_default(field.default):
         text += f" [dim]\\[default: {shown}][/dim]"
-    info = typer.Option(help=text, show_default=False, rich_help_panel=owner_of(settings_class, name).__name__.removesuffix("Settings") or "General")
+    info = typer.Option(
+        help=text,
+        show_default=False,
+        rich_help_panel=owner_of(settings_class, name).__name__.removesuffix("Settings") or "General",
+    )
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, info])
 
 

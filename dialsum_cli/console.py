@@ -163,7 +163,8 @@ def _(result: ScreenResult) -> Table:
         style = "dim" if row.kind == "baseline" else "yellow" if row.below_baseline else "bold" if row.rank == 1 else ""
         table.add(
             row.rank, _short(row.model) + ("\nbelow a baseline" if row.below_baseline else ""),
-            _number(row.final_score, 2), _interval(row.ci95), _number(row.rouge1), _number(row.rouge2), _number(row.rougeL),
+            _number(row.final_score, 2), _interval(row.ci95),
+            _number(row.rouge1), _number(row.rouge2), _number(row.rougeL),
             _percent(row.korean_ratio), _percent(row.tag_fidelity), row.truncated, row.empty,
             _number(row.dialogues_per_second), style=style,
         )  # fmt: skip
@@ -180,12 +181,12 @@ def _(result: FinetuneResult) -> Table:
     )  # fmt: skip
     for run in result.runs:
         if run.before is None or run.after is None:
-            table.add(f"{run.model}\n{run.error}", *[None] * 6, style="red")
+            table.add(f"{_short(run.model)}\nfailed: {run.error}", *[None] * 6, style="red")
             continue
         gain = run.after.final_score - run.before.final_score
         table.add(
-            run.model, _number(run.before.final_score, 2), _number(run.after.final_score, 2), _interval(run.after.ci95),
-            f"{gain:+.2f}", run.best_step, _number(run.train_seconds, 0),
+            _short(run.model), _number(run.before.final_score, 2), _number(run.after.final_score, 2),
+            _interval(run.after.ci95), f"{gain:+.2f}", run.best_step, _number(run.train_seconds, 0),
         )  # fmt: skip
     return table
 

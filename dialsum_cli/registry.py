@@ -1,9 +1,9 @@
 """The catalogue of known models: data, no torch."""
 
+import os
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from dialsum_cli.errors import UnknownModelError
 Kind = Literal["causal", "seq2seq", "baseline"]
 Dtype = Literal["bf16", "fp16", "fp32"]
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 BUNDLED = Path(__file__).parent / "models" / "bundled"
 
 
@@ -41,6 +41,7 @@ class ModelSpec:
         nickname: as experiment tracking shows it.
         parameters: in billions; None where the catalogue does not know.
         layers: decoder layers; None where the catalogue does not know.
+        dtype: the number format it was trained in; None: as its config says.
         recipe: None where nothing is known about fine-tuning it.
     """
 
@@ -52,7 +53,7 @@ class ModelSpec:
     parameters: float | None = None
     layers: int | None = None
     size: str = ""
-    dtype: Dtype = "bf16"
+    dtype: Dtype | None = "bf16"
     licence: str = ""
     gated: bool = False
     recipe: Recipe | None = None
@@ -91,7 +92,7 @@ CATALOGUE = {
         ModelSpec("qwen14b", "Qwen/Qwen2.5-14B-Instruct", "causal", "Qwen2.5-14B-Instruct", "qwen",
                   14.8, 48, "14B", licence="Apache-2.0", recipe=QLORA_7B),
         ModelSpec("aica5b", "Bllossom/llama-3.2-Korean-Bllossom-AICA-5B", "causal", "Llama-3.2-Korean-AICA-5B", "llama",
-                  4.3, 32, "5B", licence="Llama 3.2", recipe=QLORA, note="vision-language checkpoint, used as text only"),
+                  4.3, 32, "5B", licence="Llama 3.2", recipe=QLORA, note="vision-language, used as text only"),
         ModelSpec("solar10b", "upstage/SOLAR-10.7B-Instruct-v1.0", "causal", "SOLAR-10.7B-Instruct", "llama",
                   10.7, 48, "11B", "fp16", licence="CC-BY-NC-4.0", recipe=QLORA_7B, note="48 layers: slow to decode"),
         ModelSpec("kanana2b", "kakaocorp/kanana-1.5-2.1b-instruct-2505", "causal", "Kanana-1.5-2.1B", "llama",
@@ -128,7 +129,6 @@ CATALOGUE = {
 BASELINES = tuple(spec.name for spec in CATALOGUE.values() if spec.kind == "baseline")
 
 
-@cache
 def resolve(name: str) -> ModelSpec:
     """The model that a name stands for: a catalogue entry, an existing folder, or a Hugging Face id.
 
@@ -137,14 +137,14 @@ def resolve(name: str) -> ModelSpec:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return ModelSpec(name, str(path), nickname=path.name)
-    known = next((spec for spec in CATALOGUE.values() if spec.source == name), None)
+    path = Path(os.path.expanduser(name))  # and os.path.isdir, because Path's own raise on what is no path
+    if name and os.path.isdir(path):
+        return ModelSpec(name, str(path), nickname=path.resolve().name, dtype=None)
+    known = next((spec for spec in CATALOGUE.values() if spec.source == name != ""), None)
     if known:
         return known
-    if HUB_ID.fullmatch(name) and not path.parent.is_dir():
-        return ModelSpec(name, name, nickname=name.rpartition("/")[2])
+    if HUB_ID.fullmatch(name) and not os.path.isdir(path.parent):
+        return ModelSpec(name, name, nickname=name.rpartition("/")[2], dtype=None)
     near = get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise UnknownModelError(

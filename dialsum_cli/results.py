@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 logger = logging.getLogger("dialsum")
+logger.addHandler(logging.NullHandler())  # a run's log listens; what the terminal shows goes through the reporter
 
 
 class Stage(Protocol):

@@ -9,10 +9,11 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 
 from dialsum_cli import __version__
@@ -31,11 +32,11 @@ def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> st
         RequestError: the file exists and `overwrite` is False.
         DialsumError: the disk is full, or the folder can't be written.
     """
-    if path.exists() and not overwrite:
-        raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
+        if path.exists() and not overwrite:
+            raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
         with os.fdopen(handle, "wb") as file:
@@ -45,9 +46,12 @@ def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> st
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        if temporary:
+        raise DialsumError(
+            f"can't write '{path}': {error.strerror}", "free some disk, or choose another place"
+        ) from None
+    finally:
+        if temporary:  # not renamed: an error, or Ctrl-C
             Path(temporary).unlink(missing_ok=True)
-        raise DialsumError(f"can't write '{path}': {error.strerror}", "free some disk, or choose another place") from None
     return hashlib.sha256(data).hexdigest()
 
 
@@ -70,11 +74,17 @@ def provenance(**facts: object) -> dict[str, object]:
 
 
 def _machine() -> Mapping[str, object]:
-    machine: dict[str, object] = {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}
+    machine: dict[str, object] = {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
     torch = sys.modules.get("torch")  # a run that never needed torch has no device to name
     if torch is not None:
         available = torch.cuda.is_available()
-        machine["devices"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if available else []
+        machine["devices"] = (
+            [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if available else []
+        )
     return machine
 
 
@@ -125,15 +135,28 @@ def start_run(folder: Path, settings: Settings) -> Iterator[Run]:
 
 
 def new_folder(root: Path) -> Path:
-    """A folder name under `root` that no other run has: the time, and a number where that is taken."""
+    """Make a folder under `root` that no other run has: the time, and a number where that is taken.
+
+    Raises:
+        DialsumError: it can't be made.
+    """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = (f"{stamp}{suffix}" for suffix in ["", *(f"-{n}" for n in range(2, 1000))])
-    return next(root / name for name in names if not (root / name).exists())
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = root / (stamp if number == 1 else f"{stamp}-{number}")
+            with suppress(FileExistsError):  # made by another run in the same second
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise DialsumError(f"can't write '{root}': {error.strerror}", "give another --output-dir") from None
+    raise AssertionError("count() never ends")
 
 
 def file_name(name: str) -> str:
     """A model's name or path as the name of a file: one path component on any system, and no other name's."""
-    if re.fullmatch(r"[\w.-]{1,80}", name) and not name.startswith("."):
+    if re.fullmatch(r"\w[\w.-]{0,79}", name) and not re.search(r"-[0-9a-f]{8}\Z", name):
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^0-9A-Za-z가-힣_-]+', '-', name)[-60:].strip('-')}-{digest}"
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
+    readable = re.sub(r"[^0-9A-Za-z가-힣_-]+", "-", name)[-60:].strip("-")
+    return f"{readable or 'model'}-{digest}"

@@ -1,7 +1,7 @@
 """Every option of every command, declared once: flags, YAML keys and environment variables derive from here."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -28,7 +28,9 @@ def _items(value: object) -> object:
         value = [value]
     if not isinstance(value, list):
         return value
-    return [part.strip() for item in value for part in (item.split(",") if isinstance(item, str) else [item]) if part]
+    parts = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
+    stripped = [part.strip() if isinstance(part, str) else part for part in parts]
+    return [part for part in stripped if part != ""]
 
 
 def _pairs(value: object) -> object:
@@ -42,7 +44,9 @@ def _pairs(value: object) -> object:
 
 
 def _known_columns(columns: dict[str, str]) -> dict[str, str]:
-    unknown = [name for name in columns if name not in ("fname", "dialogue", "topic") and not name.startswith("summary")]
+    unknown = [
+        name for name in columns if name not in ("fname", "dialogue", "topic") and not name.startswith("summary")
+    ]
     if unknown:
         raise ValueError(f"'{unknown[0]}' is no column of ours; ours are fname, dialogue, summary, summary1.., topic")
     return columns
@@ -101,6 +105,15 @@ class Settings(BaseSettings):
         return yaml.safe_dump(self.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose `yes` is a word, as a key too: pydantic makes truth values of words, as it does of variables."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def _descendants(cls: type[Settings]) -> Iterator[type[Settings]]:
     yield cls
     for child in cls.__subclasses__():
@@ -108,15 +121,17 @@ def _descendants(cls: type[Settings]) -> Iterator[type[Settings]]:
 
 
 def _check_environment() -> None:
-    known = {f"{ENV_PREFIX}{name.upper()}" for cls in _descendants(Settings) for name in cls.model_fields}
-    for name in os.environ:
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
-            raise RequestError(f"environment variable {name} is no option", _nearest(name.upper(), known, "unset it"))
+    known = {name.upper() for cls in _descendants(Settings) for name in cls.model_fields}
+    for variable in os.environ:
+        name = variable.upper().removeprefix(ENV_PREFIX)
+        if variable.upper().startswith(ENV_PREFIX) and name not in known:
+            remedy = _nearest(name, known, "unset it", prefix=ENV_PREFIX)
+            raise RequestError(f"environment variable {variable} is no option", remedy)
 
 
 def _read_yaml(path: Path, cls: type[Settings]) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except OSError as error:
         raise RequestError(f"--config: can't read '{path}': {error.strerror}", "give an existing YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -134,9 +149,9 @@ def _read_yaml(path: Path, cls: type[Settings]) -> dict[str, Any]:
     return values
 
 
-def _nearest(word: str, known: Any, otherwise: str) -> str:
+def _nearest(word: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else otherwise
+    return f"did you mean '{prefix}{near[0]}'?" if near else otherwise
 
 
 class DataSettings(Settings):

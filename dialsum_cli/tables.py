@@ -9,7 +9,6 @@ from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
 
-
 FOLD = 22  # cells that a text column keeps at least
 PADDING = 3
 
@@ -61,7 +60,9 @@ class Table:
         )  # fmt: skip
         for index in shown:
             column = self.columns[index]
-            table.add_column(Text(column.header), justify=column.justify, overflow="fold", no_wrap=column.justify == "right")
+            table.add_column(
+                Text(column.header), justify=column.justify, overflow="fold", no_wrap=column.justify == "right"
+            )
         for cells, style in self.rows:
             table.add_row(*(Text(cells[index]) for index in shown), style=style)
         return table

@@ -31,7 +31,9 @@ def dialsum(tmp_path):
 
     def run(*arguments: object, check: int | None = 0, env: dict[str, str] | None = None, **options):
         command = [sys.executable, "-m", "dialsum_cli", *map(str, arguments)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DIALSUM_")} | (env or {})
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DIALSUM_")} | (
+            env or {}
+        )
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, **options)
         if check is not None:
             assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"

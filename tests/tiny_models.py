@@ -31,12 +31,21 @@ LLAMA3 = (
     "{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
-SPECIALS = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+SPECIALS = [
+    "<s>",
+    "</s>",
+    "<pad>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+]
 
 
 @cache
 def _backend(frame: bool) -> Tokenizer:
-    """A byte-level BPE of 600 tokens trained on the bundled dialogues; with `frame`, `<s>` and `</s>` go around texts."""
+    """A byte-level BPE of 600 tokens, trained on the bundled dialogues; `frame` puts texts between `<s>` and `</s>`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -65,7 +74,7 @@ def make_model(folder: Path, family: str, *, seed: int = 0, positions: int = 204
     tokenizer.chat_template = {"llama": LLAMA3, "qwen": CHATML}.get(family)
     ids = {"bos_token_id": 0, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 2}
     size = {"vocab_size": len(tokenizer), **ids}
-    decoder = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    decoder = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
                "num_key_value_heads": 2, "max_position_embeddings": positions, **size}  # fmt: skip
     match family:
         case "llama":

@@ -1,12 +1,11 @@
 """Dialogues: what they are, and how they are read from CSV, JSONL and Parquet."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from dialsum_cli.data.records import Record, fault, read_records
+from dialsum_cli.data.records import Record, read_records
 from dialsum_cli.errors import DataError
 
 SUMMARY = re.compile(r"summary\d*")
@@ -43,15 +42,15 @@ def read_dialogues(
     dialogues: list[Dialogue] = []
     lines: dict[str, int] = {}
     ignored: set[str] = set()
-    for record in islice(read_records(path, columns or {}, ("fname", "dialogue"), note), limit):
+    for record in read_records(path, columns or {}, ("fname", "dialogue"), note, limit):
         ignored |= {name for name in record.values if not OURS.fullmatch(name)}
-        dialogue = _dialogue(path, record)
-        check_fname(path, record, lines)
+        check_fname(record, lines)
+        dialogue = _dialogue(record)
         if references and not dialogue.references:
-            raise fault(path, record, "there is no summary to compare with", NO_SUMMARY)
+            raise record.fault("there is no summary to compare with", NO_SUMMARY)
         dialogues.append(dialogue)
     if ignored:
-        note(f"'{path}': ignored the columns {', '.join(sorted(ignored))}")
+        note(f"'{path}': ignored the columns {', '.join(name or '(no name)' for name in sorted(ignored))}")
     if not dialogues:
         raise DataError(f"'{path}' has no rows", "give a file with at least one dialogue")
     return dialogues
@@ -60,7 +59,7 @@ def read_dialogues(
 def read_gold(
     path: str | Path, *, columns: Mapping[str, str] | None = None, note: Callable[[str], None] = lambda message: None
 ) -> dict[str, tuple[str, ...]]:
-    """The reference summaries of a file by `fname`, in its order; the dialogues may be absent.
+    """The reference summaries of a file by `fname`, in its order, as many for each; the dialogues may be absent.
 
     Raises:
         DataError: names the file, the line and the `fname` of the first fault.
@@ -69,33 +68,38 @@ def read_gold(
     wanted = {ours: theirs for ours, theirs in (columns or {}).items() if ours != "dialogue"}
     gold: dict[str, tuple[str, ...]] = {}
     lines: dict[str, int] = {}
+    expected = 0
     for record in read_records(path, wanted, ("fname",), note):
-        check_fname(path, record, lines)
+        check_fname(record, lines)
         references = _references(record)
         if not references:
-            raise fault(path, record, "there is no summary to compare with", NO_SUMMARY)
+            raise record.fault("there is no summary to compare with", NO_SUMMARY)
+        expected = expected or len(references)
+        if len(references) != expected:
+            raise record.fault(
+                f"{len(references)} summaries where the first row has {expected}", "give each row as many"
+            )
         gold[record.text("fname")] = references
     if not gold:
         raise DataError(f"'{path}' has no rows", "give a file with at least one summary")
     return gold
 
 
-def check_fname(path: Path, record: Record, lines: dict[str, int]) -> None:
+def check_fname(record: Record, lines: dict[str, int]) -> None:
     """Refuse a missing or repeated `fname`; `lines` remembers where each one stood."""
     fname = record.text("fname")
-    if not fname:
-        raise fault(path, record, "fname is empty", "give every row an id of its own")
+    if not fname.strip():
+        raise record.fault("fname is empty", "give every row an id of its own")
     if fname in lines:
-        raise fault(path, record, f"fname stands already in line {lines[fname]}", "give every row an id of its own")
+        raise record.fault(f"fname stands already in line {lines[fname]}", "give every row an id of its own")
     lines[fname] = record.line
 
 
-def _dialogue(path: Path, record: Record) -> Dialogue:
+def _dialogue(record: Record) -> Dialogue:
     value = record.values.get("dialogue")
-    text = _join_turns(path, record, value) if isinstance(value, Sequence) and not isinstance(value, str) else None
-    text = (record.text("dialogue") if text is None else text).strip()
+    text = (_join_turns(record, value) if isinstance(value, list) else record.text("dialogue")).strip()
     if not text:
-        raise fault(path, record, "the dialogue is empty", "mend or remove that row")
+        raise record.fault("the dialogue is empty", "mend or remove that row")
     return Dialogue(record.text("fname"), text, _references(record), record.text("topic").strip())
 
 
@@ -104,10 +108,15 @@ def _references(record: Record) -> tuple[str, ...]:
     return tuple(filter(None, (record.text(name).strip() for name in names)))
 
 
-def _join_turns(path: Path, record: Record, turns: Sequence[object]) -> str:
+def _join_turns(record: Record, turns: list[object]) -> str:
     lines = []
+    said = False
     for turn in turns:
-        if not (isinstance(turn, Mapping) and isinstance(turn.get("speaker"), str) and isinstance(turn.get("text"), str)):
-            raise fault(path, record, "a turn of the dialogue lacks `speaker` or `text`", "write every turn with both")
-        lines.append(f"{turn['speaker']}: {' '.join(turn['text'].split())}")
-    return "\n".join(lines)
+        if not (
+            isinstance(turn, Mapping) and isinstance(turn.get("speaker"), str) and isinstance(turn.get("text"), str)
+        ):
+            raise record.fault("a turn of the dialogue lacks `speaker` or `text`", "write every turn with both")
+        text = " ".join(turn["text"].split())
+        lines.append(f"{turn['speaker']}: {text}")
+        said = said or bool(text)
+    return "\n".join(lines) if said else ""

@@ -4,87 +4,145 @@ import csv
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from shlex import quote
+from textwrap import shorten
+from typing import TextIO
 
 from dialsum_cli.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row under our column names; `line` is where it starts in the file (for Parquet: the row's number)."""
+    """One row under our column names; `line` is where it starts in its file (for Parquet: the row's number)."""
 
+    path: Path
     line: int
     values: dict[str, object]
 
     def text(self, name: str) -> str:
-        """The value of a column as text; empty where there is none."""
+        """The value of a column as text, its lines ended by a line feed; empty where there is none.
+
+        Raises:
+            DataError: it is neither text nor a number.
+        """
         value = self.values.get(name)
-        return "" if value is None else str(value)
+        if value is None or value != value:  # NaN stands for a missing value
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise self.fault(f"`{name}` is no text but of type {type(value).__name__}", "write it as text")
+        return str(value).replace("\r\n", "\n").replace("\r", "\n")
+
+    def fault(self, what: str, remedy: str) -> DataError:
+        """The error that names this row by file, line and `fname`."""
+        return _fault(self.path, self.line, self.values.get("fname"), what, remedy)
 
 
-def fault(path: Path, record: Record, what: str, remedy: str) -> DataError:
-    """The error that names a row by file, line and `fname`."""
-    fname = record.text("fname")
-    return DataError(f"'{path}' line {record.line}{f' ({fname})' if fname else ''}: {what}", remedy)
+def _fault(path: Path, line: int, fname: object, what: str, remedy: str) -> DataError:
+    name = shorten(str(fname), 60, placeholder="...") if isinstance(fname, str | int) else ""
+    return DataError(f"'{path}' line {line}{f' ({name})' if name else ''}: {what}", remedy)
 
 
 def read_records(
-    path: Path, columns: Mapping[str, str], required: Sequence[str], note: Callable[[str], None]
+    path: Path,
+    columns: Mapping[str, str],
+    required: Sequence[str],
+    note: Callable[[str], None],
+    limit: int | None = None,
 ) -> Iterator[Record]:
-    """The rows of a file under our names, their text in NFC; `columns` maps our name to the file's where they differ.
+    """The first `limit` rows of a file under our names, their text in NFC.
 
-    What was changed or ignored is told through `note`, once a file.
+    `columns` maps our name to the file's where they differ; what it names has to be there, as has `required`, which
+    holds `fname`. That text was changed is told through `note`, once a file.
 
     Raises:
         DataError: an unreadable file, a missing column, an unparsable line.
     """
-    if path.is_dir():
-        raise DataError(f"'{path}' is a folder", "give a CSV, JSONL or Parquet file")
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"'{path}' is neither .csv nor .jsonl nor .parquet", "give a file of one of these kinds")
     normalised = 0
     try:
-        for record in reader(path, columns, required):
-            changed = False
-            for name, value in record.values.items():
-                if isinstance(value, str) and not unicodedata.is_normalized("NFC", value):
-                    record.values[name] = unicodedata.normalize("NFC", value)
-                    changed = True
-            normalised += changed
-            yield record
+        if path.is_dir():
+            raise DataError(f"'{path}' is a folder", "give a CSV, JSONL or Parquet file")
+        reader = readers.get(path.suffix.lower())
+        if reader is None:
+            raise DataError(f"'{path}' is neither .csv nor .jsonl nor .parquet", "give a file of one of these kinds")
+        for record in islice(reader(path, columns, required), limit):
+            values = {name: _nfc(value) for name, value in record.values.items()}
+            normalised += values != record.values
+            yield Record(path, record.line, values)
     except FileNotFoundError:
         raise DataError(f"there is no file '{path}'", "check the path") from None
     except OSError as error:
-        raise DataError(f"can't read '{path}': {error.strerror or error}", "check the path and its permissions") from None
-    except UnicodeDecodeError as error:
         raise DataError(
-            f"'{path}' is not UTF-8 (byte {error.start})", f"iconv -f CP949 -t UTF-8 '{path}' > utf8{path.suffix}"
+            f"can't read '{path}': {error.strerror or error}", "check the path and its permissions"
         ) from None
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
     if normalised:
         note(f"'{path}': {normalised} rows held decomposed Unicode and were normalised to NFC")
 
 
-def _rename(path: Path, line: int, names: Iterable[str], columns: Mapping[str, str], required: Sequence[str]) -> dict[str, str]:
-    """File's column -> ours, once every required column is known to be there."""
-    found = list(names)
-    theirs = {name: columns.get(name, name) for name in {*required, *columns}}
-    for ours in [*required, *columns]:
-        wanted = theirs[ours]
+def _nfc(value: object) -> object:
+    """Text in NFC, also within lists and mappings."""
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
+    if isinstance(value, list):
+        return [_nfc(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _nfc(item) for name, item in value.items()}
+    return value
+
+
+def _not_utf8(path: Path) -> DataError:
+    """The error that names the first line that is not UTF-8, and how to convert the file."""
+    data = path.read_bytes()
+    encoding = "UTF-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "CP949"
+    line = next(number for number, text in enumerate(data.split(b"\n"), 1) if not _decodes(text, "UTF-8"))
+    convert = f"iconv -f {encoding} -t UTF-8 {quote(str(path))} > utf8{path.suffix}"
+    remedy = convert if _decodes(data, encoding) else "save it as text in UTF-8"
+    return DataError(f"'{path}' line {line}: not UTF-8", remedy)
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _name(header: str) -> str:
+    return unicodedata.normalize("NFC", header).strip()
+
+
+def _names(
+    path: Path, line: int, found: Sequence[str], columns: Mapping[str, str], required: Sequence[str]
+) -> dict[str, str]:
+    """Our name -> the file's, once every column that is asked for is known to be there, and to be one."""
+    theirs = {name: name for name in required} | {ours: _name(name) for ours, name in columns.items()}
+    there = shorten(", ".join(name or "(no name)" for name in found), 200, placeholder=", ...") or "none"
+    for ours, wanted in theirs.items():
         if wanted not in found:
-            near = get_close_matches(wanted, found, n=1, cutoff=0.3) or [found[0] if found else "NAME"]
+            rest = [name for name in found if name and name not in theirs.values()]
+            near = (get_close_matches(wanted, rest, n=1, cutoff=0.3) or rest or ["NAME"])[0]
             raise DataError(
-                f"'{path}' line {line}: no column `{wanted}`; there are {', '.join(found) or 'none'}",
-                f"rename it, or add --columns {ours}={near[0] or 'NAME'}",
+                f"'{path}' line {line}: no column `{wanted}`; there are {there}",
+                "separate the columns by commas"
+                if len(found) == 1 and path.suffix.lower() == ".csv"
+                else f"rename it, or add --columns {quote(f'{ours}={near}')}",
             )
-    renamed = {wanted: ours for ours, wanted in theirs.items()}
-    return {name: renamed.get(name, name) for name in found}
+    if repeated := next((name for name in found if name and found.count(name) > 1), None):
+        raise DataError(
+            f"'{path}' line {line}: there is more than one column `{repeated}`", "rename all but one of them"
+        )
+    rest = [name for name in found if name not in theirs and name not in theirs.values()]
+    return {name: name for name in rest} | theirs
 
 
 @contextmanager
@@ -100,24 +158,29 @@ def _long_fields() -> Iterator[None]:
 def _read_csv(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
     with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
         rows = csv.reader(_without_nul(path, file), strict=True)
+        line = 1
         try:
-            header = next(rows, [])
+            header = [_name(cell) for cell in next(rows, [])]
             if not header:
-                raise DataError(f"'{path}' is empty", "give a CSV file with a header")
-            names = _rename(path, 1, header, columns, required)
+                raise DataError(f"'{path}' line 1: empty", "give a CSV file with a header")
+            names = _names(path, 1, header, columns, required)
+            places = {ours: header.index(theirs) for ours, theirs in names.items()}
             line = rows.line_num + 1
             for row in rows:
                 if row and len(row) != len(header):
-                    raise DataError(
-                        f"'{path}' line {line}{f' ({row[0]})' if row[0] else ''}: {len(row)} fields where the header "
-                        f"has {len(header)}",
+                    fname = row[places["fname"]] if places["fname"] < len(row) else None
+                    raise _fault(
+                        path,
+                        line,
+                        fname,
+                        f"{len(row)} field{'s' * (len(row) > 1)} where the header has {len(header)}",
                         "put fields that hold a comma, a quote or a line break in double quotes",
                     )
                 if row:
-                    yield Record(line, {names[name]: value for name, value in zip(header, row, strict=True)})
+                    yield Record(path, line, {ours: row[place] for ours, place in places.items()})
                 line = rows.line_num + 1
         except csv.Error as error:
-            raise DataError(f"'{path}' line {rows.line_num}: {error}", "mend the quotes of that row") from None
+            raise DataError(f"'{path}' line {line}: {error}", "mend the quotes of the row that starts there") from None
 
 
 def _without_nul(path: Path, file: TextIO) -> Iterator[str]:
@@ -134,12 +197,17 @@ def _read_jsonl(path: Path, columns: Mapping[str, str], required: Sequence[str])
                 continue
             try:
                 values = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise DataError(f"'{path}' line {line}: no JSON: {error.msg}", "write one JSON object a line") from None
+                if "\\u" in text:  # half of a surrogate pair can be escaped, but is no text
+                    json.dumps(values, ensure_ascii=False).encode()
+            except (ValueError, RecursionError) as error:
+                what = getattr(error, "msg", error)
+                raise DataError(f"'{path}' line {line}: no JSON: {what}", "write one JSON object a line") from None
             if not isinstance(values, dict):
                 raise DataError(f"'{path}' line {line}: no JSON object", "write one JSON object a line")
-            names = _rename(path, line, values, columns, required)
-            yield Record(line, {names[name]: value for name, value in values.items()})
+            header = [_name(name) for name in values]
+            names = _names(path, line, header, columns, required)
+            row = dict(zip(header, values.values(), strict=True))
+            yield Record(path, line, {ours: row[theirs] for ours, theirs in names.items()})
 
 
 def _read_parquet(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
@@ -148,15 +216,14 @@ def _read_parquet(path: Path, columns: Mapping[str, str], required: Sequence[str
 
     try:
         file = pq.ParquetFile(path)
-        names = _rename(path, 1, file.schema_arrow.names, columns, required)
+        header = [_name(name) for name in file.schema_arrow.names]
+        names = _names(path, 1, header, columns, required)
         number = 0
         for batch in file.iter_batches():
             for values in batch.to_pylist():
                 number += 1
-                yield Record(number, {names[name]: _plain(value) for name, value in values.items()})
-    except pa.ArrowInvalid as error:
-        raise DataError(f"'{path}' is no Parquet file: {error}", "write it again") from None
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value  # NaN stands for a missing value
+                row = dict(zip(header, values.values(), strict=True))
+                yield Record(path, number, {ours: row[theirs] for ours, theirs in names.items()})
+    except pa.ArrowException as error:
+        why = shorten(str(error), 200, placeholder="...")
+        raise DataError(f"'{path}' is no Parquet file: {why}", "write it again") from None

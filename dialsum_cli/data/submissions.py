@@ -26,7 +26,7 @@ def read_submission(
     summaries: dict[str, str] = {}
     lines: dict[str, int] = {}
     for record in read_records(path, wanted, ("fname", "summary"), note):
-        check_fname(path, record, lines)
+        check_fname(record, lines)
         summaries[record.text("fname")] = record.text("summary").strip()
     if not summaries:
         raise DataError(f"'{path}' has no rows", "give a file with at least one summary")

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from transformers import GenerationConfig
@@ -33,7 +34,9 @@ class HuggingFaceSummarizer:
         self.prompt = (
             EncoderPrompt(tokenizer) if loaded.is_seq2seq else ChatPrompt(tokenizer, load_prompt(settings.prompt))
         )
-        self.end_ids = set(self.prompt.end_ids)
+        stops = loaded.model.generation_config.eos_token_id  # a model may end in ways that its template does not show
+        self.end_ids = {*self.prompt.end_ids, *(stops if isinstance(stops, list) else [stops])} - {None}
+        self.thinking = isinstance(self.prompt, ChatPrompt) and self.prompt.opens_thought
         # What is no text of a summary: every special token but speaker tags, which a seq2seq model may have added.
         added = tokenizer.added_tokens_decoder.items()
         self.silent_ids = {i for i, token in added if token.special and not TAG.fullmatch(token.content)} | self.end_ids
@@ -84,7 +87,8 @@ class HuggingFaceSummarizer:
                 "eos_token_id": sorted(self.end_ids),
             }
         )
-        output = model.generate(**batch, generation_config=config)
+        generate: Any = model.generate  # typed as the union of all that transformers' models may be
+        output = generate(**batch, generation_config=config)
         start = 1 if self.loaded.is_seq2seq else batch["input_ids"].shape[1]
         return [self._decode(ids) for ids in output[:, start:].tolist()]
 
@@ -92,7 +96,7 @@ class HuggingFaceSummarizer:
         end = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
         kept = [token for token in ids[:end] if token not in self.silent_ids]
         text = self.loaded.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return clean_answer(text), end is None
+        return clean_answer(str(text), thinking=self.thinking), end is None
 
 
 ENGINES = {"hf": HuggingFaceSummarizer}

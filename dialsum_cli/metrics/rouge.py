@@ -79,11 +79,11 @@ def pairwise(texts: Sequence[PreparedText]) -> list[list[Rouge]]:
 
 
 def _f_scores(hypothesis: PreparedText, reference: PreparedText, common_words: int) -> Rouge:
-    unigrams = len(hypothesis.unigrams), len(reference.unigrams)
+    words, reference_words = len(hypothesis.unigrams), len(reference.unigrams)
     return Rouge(
-        _f1(len(hypothesis.unigrams & reference.unigrams), *unigrams),
+        _f1(len(hypothesis.unigrams & reference.unigrams), words, reference_words),
         _f1(len(hypothesis.bigrams & reference.bigrams), len(hypothesis.bigrams), len(reference.bigrams)),
-        _f1(common_words, *unigrams),
+        _f1(common_words, words, reference_words),
     )
 
 
@@ -98,23 +98,24 @@ def _f1(overlap: int, in_hypothesis: int, in_reference: int) -> float:
 class _Columns:
     """The words of several texts, one bit each, as the columns of one table of longest common subsequences.
 
-    A row of the table is one integer for all texts (Hyyro, "Bit-parallel LCS-length computation revisited", 2004).
-    A bit that is always 0 after each sentence keeps the sum's carry from reaching the next one.
+    T[i][j] is the length for the reference's first i words and a sentence's first j. A row is one integer for all
+    texts: the columns where the length doesn't grow, T[i][j] == T[i][j-1] (Hyyro, "Bit-parallel LCS-length computation
+    revisited", 2004). After each sentence a bit stays 0 and stops the carry of the sum.
     """
 
     def __init__(self, texts: Sequence[PreparedText]) -> None:
-        self.positions: dict[str, int] = {}  # word -> the bits where it stands
+        self.positions = positions = dict[str, int]()  # word -> the columns where it stands
         self.all = 0
-        self.spans: list[list[tuple[int, int]]] = []  # of each text: the first bit and the last of its sentences
+        self.spans: list[list[tuple[int, int]]] = []  # of each text: the first column and the end of its sentences
         bit = 1
         for text in texts:
             spans = []
             for sentence in text.sentences:
                 first = bit
                 for word in sentence:
-                    self.positions[word] = self.positions.get(word, 0) | bit
+                    positions[word] = positions.get(word, 0) | bit
                     bit <<= 1
-                spans.append((first, bit >> 1))
+                spans.append((first, bit))
                 self.all |= bit - first
                 bit <<= 1
             self.spans.append(spans)
@@ -123,42 +124,47 @@ class _Columns:
         """For each text, how many distinct words its ROUGE-L shares with the reference."""
         common: list[set[str]] = [set() for _ in self.spans]
         for sentence in reference.sentences:
-            rows = self._table(sentence)
-            rows.reverse()
+            rows, last = self._table(sentence)
             for words, spans in zip(common, self.spans, strict=True):
-                for first, last in spans:
-                    _backtrace(rows, first, last, words)
+                for first, end in spans:
+                    _backtrace(rows, last, first, end, words)
         return [len(words) for words in common]
 
-    def _table(self, sentence: list[str]) -> list[tuple[str, int, int]]:
-        """A row for each word: the word, its columns, and those where the length T[i][j] exceeds T[i][j-1]."""
+    def _table(self, sentence: list[str]) -> tuple[list[tuple[str, int, int]], int]:
+        """The rows, the last one first, and the columns where the last one grows.
+
+        A row: its word, the columns that match it, and those where the row above grows. One without matches equals the
+        row above and is left out.
+        """
         rows = []
-        flat = everywhere = self.all  # the columns where the length doesn't grow
+        matching = self.positions.get
+        flat = everywhere = self.all
         for word in sentence:
-            matches = self.positions.get(word, 0)
-            carried = flat & matches
-            flat = ((flat + carried) | (flat - carried)) & everywhere
-            rows.append((word, matches, flat ^ everywhere))
-        return rows
+            if matches := matching(word):
+                rows.append((word, matches, flat ^ everywhere))
+                carried = flat & matches
+                flat = ((flat + carried) | (flat - carried)) & everywhere
+        rows.reverse()
+        return rows, flat ^ everywhere
 
 
-def _backtrace(rows: list[tuple[str, int, int]], first: int, last: int, words: set[str]) -> None:
-    """Add the words of the longest common subsequence that the package picks, walking up the rows, the last one first.
+def _backtrace(rows: list[tuple[str, int, int]], last: int, first: int, end: int, words: set[str]) -> None:
+    """Add the words of the subsequence that the package's backtrace picks in the columns from `first` to before `end`.
 
-    Its rule: take a match; else go up if T[i-1][j] > T[i][j-1], which is where this row's length grows; else go left.
+    Its rule, from the last cell on: take a match; else go up if T[i-1][j] > T[i][j-1]; else go left. Of the columns
+    where a row has the same length, the first one, where it grows, can stand for all: the row above is still shorter
+    left of a match, so if there is one further right, the first column matches as well, and both ways go on alike.
+    There, without a match, the rule goes up, and the row above grows in that column, too.
     """
-    column = last
-    for word, matches, grows in rows:
-        if not (matches | grows) & column:
-            left = (matches | grows) & (column - first)
-            if not left:
-                return
-            column = 1 << (left.bit_length() - 1)
+    column = _highest(last & (end - first))
+    for word, matches, above in rows:
         if matches & column:
             words.add(word)
-            if column == first:
-                return
-            column >>= 1
+            column = _highest(above & (column - first))
+
+
+def _highest(bits: int) -> int:
+    return 1 << bits.bit_length() >> 1
 
 
 def referee() -> Callable[[str, str], Rouge | None]:

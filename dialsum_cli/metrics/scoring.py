@@ -119,6 +119,8 @@ def score(
 
 
 def _mean(scores: list[Rouge]) -> Rouge:
+    if len(scores) == 1:
+        return scores[0]
     return Rouge(*(fsum(values) / len(scores) for values in zip(*scores, strict=True)))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_BLOCK = 1 << 20
-"""Random numbers drawn at once: enough to be fast, and a few MB whatever the number of items."""
+_BLOCK = 1 << 14
+"""Random numbers drawn at once, or one per item if that is more: enough to be fast, little beside the items."""
 
 
 class Comparison(NamedTuple):

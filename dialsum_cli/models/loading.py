@@ -1,6 +1,7 @@
 """Weights and tokenizer from the bundle, a folder or the hub, in the precision that was asked for."""
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,7 @@ from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.settings import ModelSettings
 
+logging.getLogger("bitsandbytes").addHandler(logging.NullHandler())  # on import it warns of kernels that CPUs lack
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "nf4": torch.bfloat16}
 FITS = 0.8  # share of the free memory that weights may take; the rest is for the batch
 LAYER_NAMES = ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "n_layer")
@@ -101,13 +103,15 @@ def load(spec: ModelSpec, settings: ModelSettings) -> LoadedModel:
 
 
 def quiet() -> None:
-    """Keep transformers from drawing progress bars of its own; its messages go to the run's log."""
+    """Send the messages of the libraries beneath to the run's log, and keep them from drawing progress bars."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_default_handler()
-    transformers.utils.logging.enable_propagation()
+    transformers.utils.logging.add_handler(logging.NullHandler())
 
 
-def choose_precision(spec: ModelSpec, config: PreTrainedConfig, settings: ModelSettings, source: str) -> tuple[str, str]:
+def choose_precision(
+    spec: ModelSpec, config: PreTrainedConfig, settings: ModelSettings, source: str
+) -> tuple[str, str]:
     """The precision to load in, and why it differs from the catalogue's choice (empty: it does not).
 
     Raises:
@@ -121,17 +125,18 @@ def choose_precision(spec: ModelSpec, config: PreTrainedConfig, settings: ModelS
         raise RequestError(f"{spec.name}: {why}", "use --precision bf16 or fp32")
     if wanted != "auto":
         return wanted, ""
-    preferred = spec.dtype if not (spec.dtype == "fp16" and overflows) else "bf16"
+    trained: str = spec.dtype or next((name for name in ("fp16", "fp32") if DTYPES[name] == config.dtype), "bf16")
     if not on_gpu:
-        return "fp32", "" if preferred == "fp32" else f"{preferred} weights are held in fp32: no GPU here"
+        return "fp32", "" if trained == "fp32" else f"{trained} weights are held in fp32: no GPU here"
+    preferred = "bf16" if trained == "fp16" and overflows else trained
     if preferred == "bf16" and not torch.cuda.is_bf16_supported():
         preferred = "fp32" if overflows else "fp16"
     free = torch.cuda.mem_get_info()[0]
     needed = _weight_bytes(source)
     if needed > FITS * free and spec.kind == "causal":
         return "nf4", f"{needed / 2**30:.1f} GiB of weights don't fit into {free / 2**30:.1f} GiB: held in 4 bits"
-    changed = preferred != spec.dtype
-    return preferred, f"{spec.dtype} is not to be had for this model on this GPU: {preferred}" if changed else ""
+    changed = preferred != trained
+    return preferred, f"{trained} is not to be had for this model on this GPU: {preferred}" if changed else ""
 
 
 def _weight_bytes(source: str) -> int:
@@ -185,11 +190,21 @@ def explain(spec: ModelSpec, error: Exception) -> DialsumError:
     line = " ".join(str(error).split())[:300]
     name = f"{spec.name} ({spec.source})" if spec.name != spec.source else spec.name
     if any(isinstance(each, GatedRepoError) for each in causes):
-        return RequestError(f"{name} is gated", f"accept its licence at huggingface.co/{spec.source}, then hf auth login")
+        return RequestError(
+            f"{name} is gated", f"accept its licence at huggingface.co/{spec.source}, then hf auth login"
+        )
     if any(isinstance(each, RepositoryNotFoundError) for each in causes):
-        return RequestError(f"{name}: the hub has no such repository, or it is private", "check the id, or hf auth login")
+        return RequestError(
+            f"{name}: the hub has no such repository, or it is private", "check the id, or hf auth login"
+        )
     if any(isinstance(each, LocalEntryNotFoundError | HfHubHTTPError | ConnectionError) for each in causes):
-        return DialsumError(f"{name} is not in the cache, and the hub can't be reached", "check the network and HF_HUB_OFFLINE")
+        return DialsumError(
+            f"{name} is not in the cache, and the hub can't be reached", "check the network and HF_HUB_OFFLINE"
+        )
     if isinstance(error, OSError) and ("offline" in line.lower() or "couldn't connect" in line.lower()):
-        return DialsumError(f"{name} is not in the cache, and the hub can't be reached", "check the network and HF_HUB_OFFLINE")
-    return DialsumError(f"{name} can't be loaded: {line}", "check the folder or repository; --debug shows the traceback")
+        return DialsumError(
+            f"{name} is not in the cache, and the hub can't be reached", "check the network and HF_HUB_OFFLINE"
+        )
+    return DialsumError(
+        f"{name} can't be loaded: {line}", "check the folder or repository; --debug shows the traceback"
+    )

@@ -34,15 +34,15 @@ START, HASH = 0, 1
 LONGEST_PIECE = 32  # characters of one token; a bound, so that a dialogue's endless "word" costs no endless time
 FORMAT = 1  # of the cached tables: raise it with every change of what they hold
 
-# Script_Extensions keep out punctuation of other scripts (the danda, the Arabic comma) and keep in what Korean shares
-# with Chinese and Japanese (「」). Of the symbols, those of the Korean standard character set (KS X 1001: ℃, ㎡, ①, →)
-# are enough, and leave out emoji, U+FFFD and thousands of dingbats. Letters that belong to no script (ー, 〆, µ),
-# combining marks, blanks but the space, control and invisible characters aren't needed, so they stay out.
+# What Korean text is set in: Hangul and symbols (· ℃ ㎡ ① →) of the Korean standard character set (KS X 1001, with the
+# further syllables of code page 949), and the digits, punctuation and currency signs that belong to no script.
+# Script_Extensions tell the danda and the Arabic comma from what Korean shares (「」). Letters of no script (ー, µ),
+# combining marks, blanks but the space, control and invisible characters, emoji and U+FFFD aren't needed and stay out.
+_STANDARD = regex.compile(
+    r"[[\p{Script=Hangul}[\p{Script=Common}&&[\p{P}\p{S}\p{N}]]]--\p{Default_Ignorable_Code_Point}]", regex.VERSION1
+)
 _PUNCTUATION = regex.compile(
     r"[\p{Script=Common}&&[\p{P}\p{Nd}\p{Sc}]&&[\p{scx=Common}\p{scx=Hangul}]]", regex.VERSION1
-)
-_HANGUL_OR_SYMBOL = regex.compile(
-    r"[[\p{Script=Hangul}[\p{Script=Common}&&[\p{S}\p{No}]]]--\p{Default_Ignorable_Code_Point}]", regex.VERSION1
 )
 
 
@@ -51,9 +51,7 @@ def korean_characters() -> frozenset[str]:
     """Every character that a Korean summary may hold whatever its dialogue holds; Latin letters of tags come on top."""
     plane = (chr(code) for code in range(0x10000))
     return frozenset("\n ").union(
-        char
-        for char in plane
-        if _PUNCTUATION.match(char) or (_HANGUL_OR_SYMBOL.match(char) and char.encode("cp949", "ignore"))
+        char for char in plane if _PUNCTUATION.match(char) or (_STANDARD.match(char) and char.encode("cp949", "ignore"))
     )
 
 
@@ -236,7 +234,7 @@ def _cached_tables(tokens: _Tokens) -> Tables:
     path = root / "dialsum" / "vocabularies" / f"{tokens.key()}.npz"
     if path.exists():
         try:
-            with np.load(path) as file:
+            with path.open("rb") as opened, np.load(opened) as file:  # np.load alone leaves a broken file open
                 return file["allowed"], file["next_state"], json.loads(file["pieces"].tobytes())
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             logger.warning("'%s' is broken (%s); building it again", path, error)
@@ -251,7 +249,7 @@ def _cached_tables(tokens: _Tokens) -> Tables:
     return allowed, next_state, pieces
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Vocabulary:
     """Which token may follow, by the state that the text so far has left; `START` is the state of an empty text.
 
@@ -351,12 +349,13 @@ class KoreanLogitsProcessor(LogitsProcessor):
 
     def __init__(self, vocabulary: Vocabulary, extra: Tensor, prompt_length: int) -> None:
         self._vocabulary, self._extra, self._prompt_length = vocabulary, extra, prompt_length
-        self._written = self._state = torch.empty(0, dtype=torch.long)
+        self._written = self._state = torch.empty(0, dtype=torch.long)  # nothing yet: no batch has this shape
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores (rows, size) with -inf for every token that may not follow; ids are (rows, length)."""
         written = input_ids[:, self._prompt_length :]
-        if torch.equal(written[:, :-1], self._written):
+        before = written[:, :-1]
+        if before.shape == self._written.shape and torch.equal(before, self._written):
             self._state = self._vocabulary.advance(self._state, written[:, -1])
         else:  # the first step, or beams that changed places: walk from the start
             self._state = torch.full_like(input_ids[:, 0], START)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -23,12 +22,9 @@ GAP = "…"  # stands where a dialogue was shortened
 _ANSWER = "{summary}"
 _PROBE = "#Person1#: 안녕하세요, 잘 지냈어요?\n#Person2#: 네, 3년 만이네요."
 
-# What templates ask for besides the messages. Some print today's date (Llama 3.2); with the date that is their own
-# default, a prompt has the same ids in training and a month later.
-TEMPLATE_SETTINGS: dict[str, Any] = {
-    "enable_thinking": False,
-    "strftime_now": lambda pattern: datetime(2024, 7, 26).strftime(pattern),
-}
+# What templates ask for besides the messages. Llama 3.2's prints today's date unless it is given one; with the date
+# that Llama 3.1's has as its default, a prompt has the same ids in training and a month later.
+TEMPLATE_SETTINGS: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 
 _THOUGHT = re.compile(r"\s*<think>.*?(</think>|\Z)", re.DOTALL)  # one that was cut off has no end
 
@@ -62,13 +58,13 @@ class _SlotPrompt:
         self._before = self._after = ""
 
     def _ids(self, dialogue: str) -> list[int]:
-        return [*self._left, *self._tokens.encode(self._before + dialogue + self._after), *self._right]
+        return [*self._left, *self._tokens.encode(dialogue, self._before, self._after), *self._right]
 
     def encode(self, dialogue: str, max_tokens: int | None = None) -> PromptIds:
         """The prompt with this dialogue, in at most `max_tokens` ids.
 
-        A dialogue that is too long loses whole turns (lines) from its middle, never the first or the last; if even
-        those two don't fit, characters from their middle. `…` stands where something is missing.
+        A dialogue that is too long loses whole turns (lines) from its middle, never the first or the last; where even
+        those two don't fit, it loses characters from its middle. `…` stands where something is missing.
 
         Raises:
             RequestError: the prompt alone is longer than `max_tokens`.
@@ -182,16 +178,17 @@ class ChatPrompt(_SlotPrompt):
         theirs = tokenizer(rendered, add_special_tokens=False)["input_ids"]
         while theirs[:2] == [tokenizer.bos_token_id] * 2:
             theirs = theirs[1:]
-        return bool(theirs == self._tokens.encode(self._before + _PROBE + self._after))
+        return bool(theirs == self._tokens.encode(_PROBE, self._before, self._after))
 
     def answer_ids(self, summary: str) -> list[int]:
         """The labels for a summary: the ids that follow the prompt's, with all tokens that end the turn."""
-        header = self._tokens.encode(self._header)
-        whole = self._tokens.encode(self._header + self._lead + summary.strip() + self._ending)
+        answer = self._lead + summary.strip()
+        header = self._tokens.encode("", self._header)
+        whole = self._tokens.encode(answer, self._header, self._ending)
         if whole[: len(header)] == header:
             return whole[len(header) :]
         # The header's last token would swallow the answer's first letters, but a prompt's ids are fixed by then.
-        return self._tokens.encode(summary.strip() + self._ending)
+        return self._tokens.encode(answer, after=self._ending)
 
 
 def clean_answer(text: str, *, thinking: bool = False) -> str:
@@ -211,8 +208,8 @@ def _shorten(dialogue: str, fits: Callable[[str], bool]) -> tuple[str, int]:
         text, removed = _without_middle(turns, "\n", fits, keep=2)
         if fits(text):
             return text, removed
-    ends = "\n".join(turns[:1] + turns[1:][-1:])
-    return _without_middle(ends, "", fits, keep=0)[0], max(len(turns) - 2, 0)
+    text, _ = _without_middle(dialogue, "", fits, keep=0)
+    return text, max(len(turns) - len(text.split("\n")) - 1, 0)  # what is left of two lines shares one
 
 
 def _without_middle(units: Sequence[str], joint: str, fits: Callable[[str], bool], keep: int) -> tuple[str, int]:

@@ -87,14 +87,14 @@ class SecretTokenizer:
         """The marked text of some control tokens."""
         return "".join(self._names[self._contents[number]] for number in ids)
 
-    def encode(self, marked: str) -> list[int]:
-        """The ids of a marked text, with nothing put around it.
+    def encode(self, text: str, before: str = "", after: str = "") -> list[int]:
+        """The ids of a text between two marked ones, with nothing put around them.
 
         Raises:
-            DialsumError: they contain a control token that wasn't marked; such a prompt must not be used.
+            DialsumError: the text would have become a control token; such a prompt must not be used.
         """
-        ids: list[int] = self._backend.encode(marked, add_special_tokens=False).ids
-        expected = [number for number in self.controls(marked) if number in self._checked]
+        ids: list[int] = self._backend.encode(before + text + after, add_special_tokens=False).ids
+        expected = [number for number in self.controls(before) + self.controls(after) if number in self._checked]
         if [number for number in ids if number in self._checked] != expected:
             raise DialsumError("a text was read as a control token of the model", "report the model and this text")
         return ids

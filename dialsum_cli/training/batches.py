@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch.utils.data import Dataset
 
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.prompts.chat import EncoderPrompt
+from dialsum_cli.prompts.chat import ChatPrompt, EncoderPrompt
 
 
 class Seq2SeqExamples(Dataset[dict[str, list[int]]]):
@@ -16,7 +16,9 @@ class Seq2SeqExamples(Dataset[dict[str, list[int]]]):
         tokens: ids in all inputs and labels together.
     """
 
-    def __init__(self, dialogues: Sequence[Dialogue], prompt: EncoderPrompt, max_tokens: int | None) -> None:
+    def __init__(
+        self, dialogues: Sequence[Dialogue], prompt: EncoderPrompt | ChatPrompt, max_tokens: int | None
+    ) -> None:
         self.examples: list[dict[str, list[int]]] = []
         self.shortened = 0
         for dialogue in dialogues:

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import (
     DataCollatorForSeq2Seq,
+    PrinterCallback,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     TrainerCallback,
@@ -113,6 +114,7 @@ def train_seq2seq(
         logging_steps=10,
         save_strategy="no",
         report_to="none",
+        dataloader_pin_memory=loaded.model.device.type == "cuda",
         disable_tqdm=True,
         seed=settings.seed,
     )
@@ -125,6 +127,7 @@ def train_seq2seq(
         processing_class=loaded.tokenizer,
         callbacks=[progress],
     )
+    trainer.remove_callback(PrinterCallback)  # it prints its log between our data on standard output
     try:
         outcome = trainer.train()
     finally:

@@ -75,7 +75,9 @@ def _finetune_one(
                     for name, rows in (("train", train), ("dev", dev))}  # fmt: skip
             run.write_json(
                 "provenance.json",
-                provenance(data=data, model=spec.source, revision=loaded.revision, recipe=recipe, metric=scorer.signature),
+                provenance(
+                    data=data, model=spec.source, revision=loaded.revision, recipe=recipe, metric=scorer.signature
+                ),
             )
             result = FinetuneRun(
                 model=spec.name,
@@ -113,7 +115,9 @@ def _scores(score: Score) -> Scores:
 
 def _history(entries: Sequence[dict[str, float]]) -> str:
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, ["step", "epoch", "loss", "learning_rate"], extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(
+        buffer, ["step", "epoch", "loss", "learning_rate"], extrasaction="ignore", lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(entries)
     return buffer.getvalue()

@@ -56,6 +56,8 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
             run_dir=run.folder,
         )
         facts = data_facts(settings.data, len(dialogues))
-        run.write_json("provenance.json", provenance(data=facts.model_dump(), model=spec.source or spec.name, revision=revision))
+        run.write_json(
+            "provenance.json", provenance(data=facts.model_dump(), model=spec.source or spec.name, revision=revision)
+        )
         run.write("result.json", result.model_dump_json(indent=2))
     return result

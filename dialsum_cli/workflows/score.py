@@ -15,9 +15,7 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreRes
     """
     reporter = reporter or QuietReporter()
     *paths, gold_path = settings.files
-    predictions = {
-        str(path): read_submission(path, columns=settings.columns, note=reporter.note) for path in paths
-    }
+    predictions = {str(path): read_submission(path, columns=settings.columns, note=reporter.note) for path in paths}
     gold = read_gold(gold_path, columns=settings.columns, note=reporter.note)
     aligned = {path: align(path, summaries, gold, gold_path) for path, summaries in predictions.items()}
     scorer = Scorer(list(gold.values()), seed=settings.seed)

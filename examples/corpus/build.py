@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from corpus import scenarios
-from corpus.script import LETTERS, SCENARIOS, Scenario, Script
+from corpus.script import SCENARIOS, Scenario, Script
 
 SEED = 20250611
 SIZES = {"test": 120, "dev": 120, "train": 2000}  # the held-out splits choose first
@@ -27,11 +27,6 @@ class Conversation:
     fname: str
     topic: str
     script: Script
-
-    @property
-    def dialogue(self) -> str:
-        """The lines of the script, each with its speaker's tag."""
-        return "\n".join(f"#Person{LETTERS.index(speaker) + 1}#: {text}" for speaker, text in self.script.lines)
 
 
 def load_scenarios() -> list[Scenario]:
@@ -52,9 +47,7 @@ class Writer:
     def script(self, split: str, scenario: Scenario, n: int) -> Script:
         """The n-th script of a scenario in a split; raises ValueError when the scenario has no other one to give."""
         for attempt in range(MAX_ATTEMPTS):
-            script = Script(random.Random(f"{self.seed}/{split}/{scenario.topic}/{n}/{attempt}"))
-            scenario.write(script)
-            script.check()
+            script = scenario.script(f"{self.seed}/{split}/{scenario.topic}/{n}/{attempt}")
             identity = (scenario.topic, *sorted(script.slots.items()))
             if identity in self.drawn or any(self.split_of.get(r, split) != split for r in script.references):
                 continue
@@ -97,13 +90,13 @@ def files(seed: int = SEED) -> dict[str, str]:
     return {
         "train.csv": table(
             ["fname", "dialogue", "summary", "topic"],
-            ([c.fname, c.dialogue, style.choice(c.script.references), c.topic] for c in train),
+            ([c.fname, c.script.dialogue, style.choice(c.script.references), c.topic] for c in train),
         ),
         "dev.csv": table(
             ["fname", "dialogue", *REFERENCES, "topic"],
-            ([c.fname, c.dialogue, *c.script.references, c.topic] for c in dev),
+            ([c.fname, c.script.dialogue, *c.script.references, c.topic] for c in dev),
         ),
-        "test.csv": table(["fname", "dialogue", "topic"], ([c.fname, c.dialogue, c.topic] for c in test)),
+        "test.csv": table(["fname", "dialogue", "topic"], ([c.fname, c.script.dialogue, c.topic] for c in test)),
         "test_references.csv": table(["fname", *REFERENCES], ([c.fname, *c.script.references] for c in test)),
     }
 

@@ -22,8 +22,10 @@ PARTICLES = {
 }
 NO_FINAL, RIEUL = 0, 8
 DIGIT_FINALS = {"0": 21, "1": RIEUL, "2": 0, "3": 16, "4": 0, "5": 0, "6": 1, "7": RIEUL, "8": RIEUL, "9": 0}
-# how the last letter of a Latin word or acronym is read in Korean ("엘", "엠", "엔", "알" end in a consonant)
-LATIN_FINALS = {"l": RIEUL, "m": 16, "n": 4, "r": RIEUL, "b": 17, "k": 1, "p": 17, "t": 19, "c": 1, "d": 0, "g": 1}
+# How a Latin word ends when read in Korean ("케빈", "다니엘"; the r of "파커" is silent), and the last letter of an
+# acronym ("엘", "엠", "엔", "알" end in a consonant).
+LATIN_FINALS = {"l": RIEUL, "m": 16, "n": 4, "b": 17, "k": 1, "p": 17, "t": 19, "c": 1, "d": 0, "g": 1}
+ACRONYM_FINALS = {"L": RIEUL, "M": 16, "N": 4, "R": RIEUL}
 TAG_END = re.compile(r"#(?:[A-Za-z]+?)(\d*)#$")
 TAG_FINALS = {"PhoneNumber": 0, "Address": 0, "DateOfBirth": 0, "PassportNumber": 0, "SSN": 4, "CardNumber": 0,
               "CarNumber": 0, "Email": RIEUL}  # fmt: skip

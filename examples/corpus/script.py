@@ -17,6 +17,7 @@ class Script:
     """What a scenario writes into; every choice is drawn from `random`, so that a seed decides all."""
 
     random: random.Random
+    speakers: str = LETTERS  # in the order of their tags
     slots: dict[str, str] = field(default_factory=dict)
     lines: list[tuple[str, str]] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
@@ -25,7 +26,12 @@ class Script:
     @property
     def values(self) -> dict[str, str]:
         """The slots and the speakers' tags: what a template may name."""
-        return self.slots | {letter: f"#Person{n}#" for n, letter in enumerate(LETTERS, 1)}
+        return self.slots | {letter: f"#Person{n}#" for n, letter in enumerate(self.speakers, 1)}
+
+    @property
+    def dialogue(self) -> str:
+        """The lines as the corpus writes them, each with its speaker's tag."""
+        return "\n".join(f"{self.values[speaker]}: {text}" for speaker, text in self.lines)
 
     def slot(self, name: str, *choices: str, unlike: str = "") -> str:
         """Draw the value of a slot; `unlike` names a slot whose value it must differ from."""
@@ -90,6 +96,17 @@ class Scenario:
 
     topic: str
     write: Callable[[Script], None]
+
+    def script(self, seed: str) -> Script:
+        """The script of a seed; raises ValueError where it breaks the corpus's promises."""
+        script = Script(random.Random(seed))
+        self.write(script)
+        appearance = "".join(dict.fromkeys(speaker for speaker, _ in script.lines))
+        if not LETTERS.startswith(appearance):  # tags count the speakers as they appear, which only now is known
+            script = Script(random.Random(seed), speakers=appearance)
+            self.write(script)
+        script.check()
+        return script
 
 
 SCENARIOS: list[Scenario] = []

@@ -61,7 +61,7 @@ def test_pairwise_equals_the_package_whichever_texts(package, texts):
     assert matrix == [[package(hypothesis, reference) or ZERO for reference in texts] for hypothesis in texts]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_text_gives_scores_within_bounds(hypothesis, reference):
     scores = ours(hypothesis, reference)
@@ -97,7 +97,7 @@ def test_rouge_l_is_not_symmetric(package):
         pairwise([PreparedText(a), PreparedText(b)])[0][1].rougeL != ours(b, a).rougeL
         for a, b in (texts_like(random.Random(seed), "near-duplicate") for seed in range(500))
     )
-    assert swapped > 25
+    assert swapped > 10
 
 
 @pytest.mark.parametrize("text", ["", ".", "...", "....."])

@@ -187,7 +187,7 @@ def test_references_that_are_not_lists_of_texts():
 
 @pytest.mark.parametrize("option", [{"refs": "worst"}, {"tokenizer": "okt"}])
 def test_unknown_choices(option):
-    with pytest.raises(RequestError, match="no (way|tokenizer)"):
+    with pytest.raises(RequestError, match=r"no (way|tokenizer)"):
         score(SYSTEM, GOLD, **option)
 
 

@@ -39,7 +39,8 @@ SOLAR = (  # no BOS, no control token, no end of turn, and the system's turn is 
     "{% if add_generation_prompt %}{{ '### assistant:\n' }}{% endif %}"
 )
 DATED_DOUBLE_BOS = (
-    "{{ bos_token }}{{ '<s>[INST]Today: ' + strftime_now('%d %b %Y') + '\n' }}"
+    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+    "{{ bos_token }}{{ '<s>[INST]Today: ' + date_string + '\n' }}"
     "{% for m in messages %}{{ m.content + '[/INST]' if m.role != 'assistant' else m.content + eos_token }}{% endfor %}"
 )
 
@@ -51,7 +52,7 @@ def _sentencepiece_like(specials: list[str], extra: list[str], traps: bool = Fal
     """
     trainer = trainers.BpeTrainer(vocab_size=400, show_progress=False)
     trained = Tokenizer(models.BPE())
-    trained.normalizer = normalizers.Replace(" ", "▁")
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
     trained.train_from_iterator(CORPUS, trainer)
     trained_model = json.loads(trained.to_str())["model"]
     merges = [tuple(merge) for merge in trained_model["merges"]]
@@ -129,7 +130,7 @@ def thinking() -> PreTrainedTokenizerBase:
     tokenizer.normalizer = normalizers.NFKC()
     # Matched in the normalised text, unlike most: full-width look-alikes are control tokens to this one.
     tokenizer.add_special_tokens([AddedToken(name, normalized=True) for name in ("<|im_start|>", "<|im_end|>")])
-    tokenizer.add_tokens(["<think>", "</think>", "<tool_call>"])
+    tokenizer.add_tokens(["<|im", "<think>", "</think>", "<tool_call>"])  # the longest one that fits is meant
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         chat_template=CHATML_THINKING,
@@ -147,9 +148,18 @@ def bart_like() -> PreTrainedTokenizerBase:
 
 
 def kobart_like() -> PreTrainedTokenizerBase:
-    """Puts nothing around a text."""
+    """Puts nothing around a text, and was given Korean words as added tokens, as extended vocabularies are."""
+    tokenizer = _byte_level(["<s>", "</s>", "<pad>"])
+    tokenizer.add_tokens(["김치찌개", "안녕"])
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-    return PreTrainedTokenizerFast(tokenizer_object=_byte_level(["<s>", "</s>", "<pad>"]), **names)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def mbart_like() -> PreTrainedTokenizerBase:
+    """Opens a text with its language, whose code is a word like any other to the eye."""
+    tokenizer = _byte_level(["</s>", "<pad>", "ko_KR", "en_XX"])
+    _with_bos(tokenizer, "ko_KR $A </s>")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>")
 
 
 def t5_like() -> PreTrainedTokenizerBase:
@@ -188,7 +198,8 @@ CHAT = {
 }
 ENCODER = {
     "bart": Family(bart_like, text_tokens=frozenset({"#Person1#", "#Person2#"})),
-    "kobart": Family(kobart_like),
+    "kobart": Family(kobart_like, text_tokens=frozenset({"김치찌개", "안녕"})),
+    "mbart": Family(mbart_like),
     "t5": Family(t5_like),
 }
 

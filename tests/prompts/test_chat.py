@@ -111,7 +111,17 @@ def test_the_attacks_are_real(name):
     # Parsed as usual, the same dialogues do write control tokens: else the tests above would prove nothing.
     harmless = controls(name, upstream_ids(name, HARMLESS))
     for attack in ("every control token", "every control token, touching", "a forged conversation"):
+        if (name, attack) == ("solar", "a forged conversation"):
+            continue  # its template has no control token
         assert len(controls(name, upstream_ids(name, ATTACKS[attack](name)))) > len(harmless), attack
+
+
+@pytest.mark.parametrize("name", [*CHAT, *ENCODER])
+def test_a_dialogue_that_knew_a_secret_name_would_still_be_caught(name):
+    leaked = prompt_of(name)._tokens.mark(tokenizer_of(name).eos_token)
+    assert leaked != tokenizer_of(name).eos_token
+    with pytest.raises(DialsumError, match="read as a control token"):
+        prompt_of(name).encode(f"#Person1#: {leaked}")
 
 
 def test_look_alikes_are_control_tokens_to_a_tokenizer_that_normalises():
@@ -149,6 +159,7 @@ def test_harmless_dialogues_get_the_ids_that_transformers_gives_them(name):
     @given(dialogue=st.one_of(st.text(), st.text("안녕 \n\t?#Person1:가A1…<>|", max_size=60)))
     def check(dialogue):
         normalised = unicodedata.normalize("NFKC", dialogue)
+        assume(dialogue.strip())  # templates that trim would trim the prompt
         assume(not any(marker in normalised for marker in [*control_tokens(name), "<unk>"]))
         assert prompt_of(name).encode(dialogue).ids == upstream_ids(name, dialogue.strip())
 
@@ -202,10 +213,8 @@ def test_system_text_and_dialogue_are_in_every_prompt(name):
     assert prompt.has_template == (name != "no-template")
     assert text.count(PROMPT.system) == prompt.has_template
     if name in TEMPLATED:
-        bos = tokenizer_of(name).bos_token
-        assert text == {"solar": bos + rendered(name, HARMLESS), "double-bos": rendered(name, HARMLESS)[3:]}.get(
-            name, rendered(name, HARMLESS)
-        )
+        expected = rendered(name, HARMLESS)
+        assert text == {"solar": f"<s>{expected}", "double-bos": expected.removeprefix("<s>")}.get(name, expected)
     else:
         assert text == f"<s>{PROMPT.plain.replace('{dialogue}', HARMLESS)}"
         assert text.endswith("요약:")
@@ -226,9 +235,19 @@ def test_an_answer_ends_with_the_templates_end_of_turn(name):
 
 @pytest.mark.parametrize("name", [name for name in CHAT if name not in ("thinking", "solar")])
 def test_prompt_and_answer_are_the_ids_of_the_whole_conversation(name):
-    summary = "두 사람은 점심을 먹으러 갑니다."
+    summary = "Jimmy와 #Person1#은 김치찌개를 먹는다."
     trained = prompt_of(name).encode(HARMLESS).ids + prompt_of(name).answer_ids(summary)
     assert upstream_ids(name, HARMLESS, summary)[: len(trained)] == trained
+
+
+def test_an_answer_that_the_header_would_swallow_starts_after_it():
+    tokenizer = solar_like()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ ' 점' + m.content }}{% endfor %}{% if add_generation_prompt %}{{ ' 점' }}{% endif %}"
+    )
+    prompt = ChatPrompt(tokenizer, PROMPT)
+    assert "▁점심을" in tokenizer.tokenize("먹는 점심을")  # one piece across the border
+    assert "".join(tokenizer.convert_ids_to_tokens(prompt.answer_ids("심을 먹는다."))) == "▁심을▁먹는다.</s>"
 
 
 def test_an_end_of_turn_of_several_tokens_is_learned_whole():
@@ -240,7 +259,9 @@ def test_an_end_of_turn_of_several_tokens_is_learned_whole():
     assert prompt.end_ids == set(end)
 
 
-@pytest.mark.parametrize(("name", "ends"), [("bart", ["<s>", "</s>"]), ("kobart", ["</s>"]), ("t5", ["</s>"])])
+@pytest.mark.parametrize(
+    ("name", "ends"), [("bart", ["<s>", "</s>"]), ("kobart", ["</s>"]), ("mbart", ["ko_KR", "</s>"]), ("t5", ["</s>"])]
+)
 def test_labels_of_an_encoder_decoder_end_with_one_eos(name, ends):
     prompt, tokenizer = prompt_of(name), tokenizer_of(name)
     assert controls(name, prompt.answer_ids(f"점심{everything(name, '')}")) == tokenizer.convert_tokens_to_ids(ends)
@@ -264,6 +285,8 @@ def test_long_dialogues_lose_turns_from_the_middle_and_only_as_many_as_needed(na
     assert not whole.shortened
     assert prompt.encode(LONG, max_tokens=len(whole.ids)) == whole
     bare = len(prompt.encode(GAP).ids)
+    last = controls(name, whole.ids)[-1]
+    header = whole.ids[-1 - whole.ids[::-1].index(last) if name != "no-template" else -1 :]
     lines = LONG.split("\n")
 
     @settings(deadline=None, max_examples=40)
@@ -273,12 +296,12 @@ def test_long_dialogues_lose_turns_from_the_middle_and_only_as_many_as_needed(na
         assert len(cut.ids) <= max_tokens
         assert cut.shortened
         assert controls(name, cut.ids) == controls(name, whole.ids)
-        assert cut.ids[-3:] == whole.ids[-3:] or name == "t5"
+        assert cut.ids[-len(header) :] == header
         head, _, tail = cut.dialogue.partition(GAP)
         assert LONG.startswith(head)
         assert LONG.endswith(tail)
-        if cut.turns_removed < len(lines) - 2:
-            kept = cut.dialogue.split("\n")
+        kept = cut.dialogue.split("\n")
+        if GAP in kept[1:]:  # on a line of its own: whole turns were enough
             assert (kept[0], kept[-1], len(kept)) == (lines[0], lines[-1], len(lines) - cut.turns_removed + 1)
             kept_head = kept.index(GAP)
             back = cut.turns_removed - 1  # with one turn more it would not have fitted
@@ -293,14 +316,19 @@ def test_long_dialogues_lose_turns_from_the_middle_and_only_as_many_as_needed(na
 
 @pytest.mark.parametrize(
     ("dialogue", "turns_removed"),
-    [("가" * 300, 0), ("가" * 300 + "\n" + "나" * 300, 0), ("가" * 300 + "\n다\n라\n" + "나" * 300, 2)],
+    [
+        ("가" * 300, 0),
+        ("가" * 300 + "\n" + "나" * 300, 0),
+        ("가" * 300 + "\n다\n라\n" + "나" * 300, 2),
+        ("가\n다\n" + "나" * 300, 0),
+    ],
 )
 def test_lines_are_cut_inside_where_no_turn_is_left_to_drop(dialogue, turns_removed):
     prompt = prompt_of("qwen3")
     cut = prompt.encode(dialogue, max_tokens=len(prompt.encode("").ids) + 60)
     assert (cut.shortened, cut.turns_removed) == (True, turns_removed)
     head, gap, tail = cut.dialogue.partition(GAP)
-    assert len(head) > 10
+    assert min(len(head), len(tail)) > 10
     assert gap
     assert dialogue.startswith(head)
     assert dialogue.endswith(tail)

@@ -1,6 +1,5 @@
 """At the doctor's, the pharmacy, the gym, the vet's and the optician's."""
 
-# ruff: noqa: E501
 # A template is a sentence and stays on its line.
 
 from corpus.phrases import HOURS, WEEKDAYS
@@ -53,14 +52,14 @@ PETS = {
     "고양이": ("나비", "치즈", "모모", "구름이", "하루", "까망이"),
     "토끼": ("토토", "당근이", "솜이", "우유"),
 }
-PET_SYMPTOMS = {  # as the owner says it -> what the vet finds, and what helps at home
-    "밥을 통 안 먹": ("잇몸이 부은 것", "부드러운 사료를 주"),
-    "설사를 하": ("간식을 너무 많이 먹은 것", "간식을 끊"),
-    "뒷다리를 절뚝거리": ("바닥에서 미끄러진 것", "바닥에 매트를 놓"),
-    "귀를 계속 긁": ("귀에 염증이 생긴 것", "귀를 자주 닦아 주"),
-    "자꾸 기침을 하": ("찬 바람을 쐬어 감기에 걸린 것", "집을 따뜻하게 하"),
-    "눈을 잘 못 뜨": ("눈에 먼지가 들어간 것", "눈을 깨끗이 씻겨 주"),
-    "털이 많이 빠지": ("스트레스를 받은 것", "자주 놀아 주"),
+PET_SYMPTOMS = {  # as the owner says it -> what the vet finds, what helps at home, and how to be sure
+    "밥을 통 안 먹": ("잇몸이 부은 것", "부드러운 사료를 주", ("피 검사", "X선 검사", "초음파 검사")),
+    "설사를 하": ("간식을 너무 많이 먹은 것", "간식을 끊", ("피 검사", "대변 검사", "초음파 검사")),
+    "뒷다리를 절뚝거리": ("바닥에서 미끄러진 것", "바닥에 매트를 놓", ("X선 검사", "관절 검사", "CT 검사")),
+    "귀를 계속 긁": ("귀에 염증이 생긴 것", "귀를 자주 닦아 주", ("내시경 검사", "진드기 검사", "세균 검사")),
+    "자꾸 기침을 하": ("찬 바람을 쐬어 감기에 걸린 것", "집을 따뜻하게 하", ("X선 검사", "피 검사", "심장 검사")),
+    "눈을 잘 못 뜨": ("눈에 먼지가 들어간 것", "눈을 깨끗이 씻겨 주", ("안압 검사", "각막 검사", "눈물 검사")),
+    "털이 많이 빠지": ("스트레스를 받은 것", "자주 놀아 주", ("피부 검사", "곰팡이 검사", "호르몬 검사")),
 }
 SLEEP_TROUBLES = {  # what keeps one awake -> the advice
     "자기 전까지 휴대폰을 보": ("휴대폰을 거실에 두", "잠들기 한 시간 전에 휴대폰을 끄"),
@@ -608,7 +607,7 @@ def checkup(s: Script) -> None:
 def veterinary(s: Script) -> None:
     """An owner brings a pet to the vet, sometimes with a second member of the family who knows better."""
     s.slot("name", *PETS[s.slot("pet", *PETS)])
-    s.slots["cause"], s.slots["care"] = PET_SYMPTOMS[s.slot("symptom", *PET_SYMPTOMS)]
+    s.slots["cause"], s.slots["care"], tests = PET_SYMPTOMS[s.slot("symptom", *PET_SYMPTOMS)]
     s.slot("since", *DURATIONS[:4])
     s.slot("age", "두 살", "세 살", "다섯 살", "일곱 살")
     outcome = s.slot("outcome", "약", "입원", "검사", "집")
@@ -623,7 +622,7 @@ def veterinary(s: Script) -> None:
     if s.chance(0.4):
         s.slot("slip", "한 살", "네 살", "여섯 살", "여덟 살")
         s.exchange(
-            [("A", "{slip}이었나?"), ("C", "아니에요, {age}이에요. 제가 생일을 적어 놨거든요.")],
+            [("A", "{slip}이었나... 갑자기 헷갈리네요."), ("C", "아니에요, {age}이에요. 제가 생일을 적어 놨거든요.")],
             [("A", "음, 올해 {slip}일걸요."), ("C", "에이, {slip}이 아니라 {age}이죠.")],
             [("A", "어, 갑자기 생각이 안 나네요."), ("C", "{age}이에요. 저번 달에 생일잔치도 했잖아요.")],
         )
@@ -691,7 +690,7 @@ def veterinary(s: Script) -> None:
             ],
         )
     elif outcome == "검사":
-        s.slot("test", "피 검사", "X선 검사", "초음파 검사", "소변 검사")
+        s.slot("test", *tests)
         s.slot("when", "한 시간 뒤", "오늘 저녁", "내일 오전", "내일 오후", "모레")
         s.say(
             "B",
@@ -873,7 +872,7 @@ def sleep_counselling(s: Script) -> None:
         s.say(
             "B",
             "이야기를 더 들어 봐야겠네요. 일단 {advice}는 것부터 해 보시고 다시 만나죠.",
-            "원인이 여러 가지 같아요. {advice}고 나서 다시 얘기해 봐요.",
+            "원인이 여러 가지 같아요. 우선 {advice}는 것부터 해 보고 다시 얘기해요.",
         )
         s.say("A", "네, 저도 몇 번 더 오고 싶어요. 언제가 좋을까요?", "좋아요. 언제 다시 올까요?")
         s.say("B", "다음 주 {day} {hour}{은} 어떠세요?", "{day} {hour}에 시간이 비는데요.")

@@ -1,6 +1,6 @@
 """At the office, at school, at home and next door."""
 
-from corpus.language import final_consonant
+from corpus.language import fill, final_consonant
 from corpus.phrases import FIRST_NAMES, WEEKDAYS
 from corpus.script import Script, scenario
 
@@ -427,7 +427,7 @@ def flat_viewing(s: Script) -> None:
     outcome = s.slot("outcome", "계약", "할인", "다른 집", "보류")
     companion = s.chance(0.6)
     other = "C" if companion else "A"
-    s.slots["viewers"] = s.values["A"] + ("과 " + s.values["C"] if companion else "")
+    s.slots["viewers"] = fill("{A}{과} {C}" if companion else "{A}", s.values)
     s.say(
         "B",
         "어서 오세요. 여기가 전화로 말씀드린 {house}{이에요}. 천천히 둘러보세요.",
@@ -947,15 +947,15 @@ def group_assignment(s: Script) -> None:
         s.say("A", "{wrong}… 아니다, {deadline}까지야.", "어, {wrong}{이었}나? 아니, {deadline}까지네.")
     else:
         s.say("A", "{deadline}까지야. 얼마 안 남았어.", "{deadline}까지 내야 돼. 큰일이지?")
-    if s.chance(0.3):
-        s.detour("B", "A", formal=False)
     s.say(
         "B",
         "헐, 진짜? 그럼 빨리 해야겠다.",
         "으, 시간 없네. 다른 과제도 두 개나 있는데.",
         "망했다. 나 요즘 알바 때문에 정신이 없어.",
     )
-    if s.chance(0.7):
+    if s.chance(0.3):
+        s.detour("A", "B", formal=False)
+    elif s.chance(0.6):
         s.exchange(
             [
                 ("A", "이거 점수도 30퍼센트나 들어간대. 그러니까 대충 하면 안 돼."),
@@ -979,19 +979,22 @@ def group_assignment(s: Script) -> None:
             s.say("A", "발표는? 난 진짜 못하는데.", "어, 그럼 발표는 누가 해?")
             s.say("B", "발표도 내가 하지 뭐. 대신 밥 사.", "그럼 발표도 내가 할게. 커피 한 잔 사라.")
         s.say("A", "오, 고마워. 그럼 {meet}에 만나서 한번 맞춰 보자.", "좋다. 그럼 {meet}까지 각자 하고 만나자.")
-        s.slots["X"] = s.values[partner]
+        both, rest = (
+            ("{part_b}, {C}{은} 발표{을}", "하고 발표는 {C}{이}") if third else ("{part_b}{과} 발표{을}", "하고 발표도")
+        )
         s.refer(
             [
                 "{A}{과} {B}{은} {deadline}까지 내야 하는 {subject} 과제를 나누어 하기로 합니다. "
-                "{A}{은} {part_a}, {B}{은} {part_b}, {X}{은} 발표를 맡습니다."
+                "{A}{은} {part_a}, {B}{은} " + both + " 맡습니다."
             ],
             [
-                "{subject} 과제에서 {A}{은} {part_a}{을}, {B}{은} {part_b}{을} 하고 발표는 {X}{이} 하기로 합니다. "
+                "{subject} 과제에서 {A}{은} {part_a}{을}, {B}{은} {part_b}{을} " + rest + " 하기로 합니다. "
                 "마감은 {deadline}입니다."
             ],
             [
                 "{deadline}까지인 {subject} 과제를 위해 역할을 정합니다. "
-                "{topic}에 대한 {part_a}{은} {A}{이}, {part_b}{은} {B}{이} 맡고 {X}{은} 발표합니다."
+                "{topic}에 대한 {part_a}{은} {A}{이}, {part_b}{은} {B}{이} 맡고 "
+                + ("{C}{이} 발표합니다." if third else "발표도 {B}{이} 합니다.")
             ],
         )
     elif outcome == "도서관":
@@ -1300,9 +1303,7 @@ def family_dinner(s: Script) -> None:
     if sibling and s.chance(0.5):
         s.say("D", "또 {dish}? 난 아무거나 좋아.", "오, 나도 {dish} 좋아.")
         s.say("C", "거봐, 다들 좋아하잖아.", "그치? 맛있겠다.")
-    if s.chance(0.2):
-        s.detour("B", "C", formal=False)
-    elif s.chance(0.7):
+    if s.chance(0.75):
         s.exchange(
             [("B", "음, 나는 얼큰한 거 먹고 싶었는데."), ("C", "에이, 아빠는 맨날 얼큰한 거래.")],
             [("B", "어, 나 오늘 점심에 {dish} 먹었는데."), ("C", "그럼 저녁에 또 먹으면 되지!")],

@@ -15,20 +15,9 @@ def together(s: Script, names: str, *rows: tuple[str, ...]) -> None:
 def clothes_return(s: Script) -> None:
     """Clothes come back to the shop: exchanged, refunded, ordered from a branch, or refused by the manager (C)."""
     s.slot(
-        "garment",
-        "코트",
-        "원피스",
-        "청바지",
-        "셔츠",
-        "패딩",
-        "재킷",
-        "면바지",
-        "등산복",
-        "체크 바지",
-        "정장",
-        "작업복",
-        "트렌치코트",
-    )
+        "garment", "코트", "원피스", "청바지", "셔츠", "패딩", "재킷", "면바지", "등산복", "체크 바지", "정장",
+        "작업복", "트렌치코트",
+    )  # fmt: skip
     together(
         s, "fit new_size old_size",
         ("너무 작아서", "M", "S"), ("꽉 껴서", "L", "M"), ("너무 커서", "M", "L"), ("헐렁해서", "L", "XL"),
@@ -185,13 +174,9 @@ def clothes_return(s: Script) -> None:
         )
     else:
         s.slot(
-            "gift",
-            "무료로 수선해",
-            "10% 할인 쿠폰을",
-            "5천 원짜리 상품권을",
-            "무료 드라이클리닝 이용권을",
+            "gift", "무료로 수선해", "10% 할인 쿠폰을", "5천 원짜리 상품권을", "무료 드라이클리닝 이용권을",
             "멤버십 적립금을",
-        )
+        )  # fmt: skip
         s.say(
             "A",
             "음, 산 지 2주가 넘으셨네요. 잠시만요, 매니저님께 여쭤볼게요.",
@@ -236,20 +221,9 @@ def clothes_return(s: Script) -> None:
 def missing_parcel(s: Script) -> None:
     """A customer rings the driver about a parcel: it is late, misdelivered, lost, or a housemate (C) has it."""
     s.slot(
-        "parcel",
-        "책",
-        "화분",
-        "노트북",
-        "사과 한 상자",
-        "운동화",
-        "생일 선물",
-        "커피 원두",
-        "아기 옷",
-        "김치",
-        "LED 조명",
-        "공기청정기 필터",
-        "USB 허브",
-    )
+        "parcel", "책", "화분", "노트북", "사과 한 상자", "운동화", "생일 선물", "커피 원두", "아기 옷",
+        "김치", "LED 조명", "공기청정기 필터", "USB 허브",
+    )  # fmt: skip
     s.slot("due", "어제", "그저께", "월요일에", "화요일에", "오늘 오전에")
     together(
         s, "digits wrong_digits",
@@ -477,12 +451,9 @@ def phone_plan(s: Script) -> None:
             ("3GB", "10GB", "4만 4천 원"), ("30GB", "100GB", "7만 9천 원"),
         )  # fmt: skip
         s.slot(
-            "purpose",
-            "출퇴근길에 영상을 봐서",
-            "아이가 자꾸 영상을 봐서",
-            "회의를 휴대폰으로 해서",
+            "purpose", "출퇴근길에 영상을 봐서", "아이가 자꾸 영상을 봐서", "회의를 휴대폰으로 해서",
             "게임을 시작해서",
-        )
+        )  # fmt: skip
         s.say(
             "B",
             "데이터가 {early} 되면 다 떨어져요. {purpose} 그런가 봐요. 지금 {old_data}짜리거든요.",
@@ -499,13 +470,9 @@ def phone_plan(s: Script) -> None:
         )
     else:
         s.slot(
-            "reason",
-            "요즘 밖에서만 써서",
-            "속도가 자꾸 느려져서",
-            "다른 회사가 더 싸서",
-            "집에서 거의 안 써서",
-            "와이파이가 자주 끊겨서",
-        )
+            "reason", "요즘 밖에서만 써서", "속도가 자꾸 느려져서", "다른 회사가 더 싸서",
+            "집에서 거의 안 써서", "와이파이가 자주 끊겨서",
+        )  # fmt: skip
         s.slot("months", "두 달", "석 달", "넉 달", "다섯 달", "반년")
         s.slot("penalty", "6만 원", "8만 4천 원", "11만 원", "13만 5천 원", "17만 원")
         s.slot("credit", "5천 원", "7천 원", "1만 원", "3천 3백 원")
@@ -709,17 +676,9 @@ def lost_card(s: Script) -> None:
     """A customer reports a lost card: posted anew, fetched at a branch, misused by a stranger, or found after all."""
     s.slot("card", "신용카드", "체크카드", "법인카드", "교통카드 겸용 카드", "VIP 카드", "가족카드")
     s.slot(
-        "place",
-        "지하철에서",
-        "택시에서",
-        "버스에서",
-        "식당에서",
-        "헬스장에서",
-        "편의점에서",
-        "공항에서",
-        "영화관에서",
-        "시장에서",
-    )
+        "place", "지하철에서", "택시에서", "버스에서", "식당에서", "헬스장에서", "편의점에서", "공항에서",
+        "영화관에서", "시장에서",
+    )  # fmt: skip
     s.slot("when", "방금", "오늘 아침에", "어젯밤에", "한 시간 전에", "점심때", "어제 저녁에")
     outcome = s.slot("outcome", "우편", "지점", "부정 사용", "찾음")
     s.say(
@@ -1091,13 +1050,9 @@ def appliance_repair(s: Script) -> None:
         )
     else:
         s.slot(
-            "center",
-            "구로 서비스 센터",
-            "수원 서비스 센터",
-            "해운대 서비스 센터",
-            "노원 서비스 센터",
+            "center", "구로 서비스 센터", "수원 서비스 센터", "해운대 서비스 센터", "노원 서비스 센터",
             "대구 서비스 센터",
-        )
+        )  # fmt: skip
         s.slot("busy", "다음 주 금요일", "2주 뒤", "다음 달 초", "열흘 뒤")
         s.slot("close", "오후 5시", "저녁 6시", "저녁 7시", "저녁 8시")
         s.say("B", "방문 수리는 {busy}에나 되는데, 괜찮으세요?", "지금 예약이 밀려서 방문은 빨라야 {busy}{이에요}.")
@@ -1209,13 +1164,9 @@ def second_hand(s: Script) -> None:
         s.detour("A", "B")
     if outcome == "포기":
         s.slot(
-            "use",
-            "선물할 거라서",
-            "다시 팔 수도 있어서",
-            "친구에게 줄 거라서",
-            "사촌에게 줄 거라서",
+            "use", "선물할 거라서", "다시 팔 수도 있어서", "친구에게 줄 거라서", "사촌에게 줄 거라서",
             "제가 좀 예민해서",
-        )
+        )  # fmt: skip
         s.say(
             "A", "아, {mark}{이} 있군요. {use} 흠이 있으면 좀 그런데...", "음, {mark}{이라}... {use} 신경이 쓰이네요."
         )
@@ -1288,16 +1239,9 @@ def second_hand(s: Script) -> None:
         s.farewell("A", "B")
         return
     s.slot(
-        "place",
-        "시청역 2번 출구",
-        "도서관 앞",
-        "편의점 앞",
-        "공원 정문",
-        "아파트 정문",
-        "우체국 앞",
-        "은행 앞",
-        "주민센터 앞",
-    )
+        "place", "시청역 2번 출구", "도서관 앞", "편의점 앞", "공원 정문", "아파트 정문", "우체국 앞",
+        "은행 앞", "주민센터 앞",
+    )  # fmt: skip
     s.slot("day", "오늘", "내일", "모레", *WEEKDAYS)
     s.slot("hour", *HOURS[1:])
     if outcome == "할인":
@@ -1521,13 +1465,9 @@ def wrong_delivery(s: Script) -> None:
             ("두 시간", "한 시간"),
         )
         s.slot(
-            "cause",
-            "배달 기사가 안 잡혀서",
-            "주문이 너무 밀려서",
-            "주방 기계가 고장 나서",
-            "직원이 갑자기 안 나와서",
-            "비가 와서",
-        )
+            "cause", "배달 기사가 안 잡혀서", "주문이 너무 밀려서", "주방 기계가 고장 나서",
+            "직원이 갑자기 안 나와서", "비가 와서",
+        )  # fmt: skip
         s.say(
             "A",
             "{dish} 시킨 지 {late}{이} 됐는데 아직 안 와요.",

@@ -1,0 +1,111 @@
+import pytest
+import torch
+from tiny_models import make_model
+
+from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.errors import RequestError
+from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
+from dialsum_cli.registry import resolve
+from dialsum_cli.results import QuietReporter
+from dialsum_cli.settings import BUNDLED, PredictSettings
+from dialsum_cli.summarizer import collect
+
+FAMILIES = ("llama", "qwen", "gpt2", "bart", "t5")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {family: make_model(tmp_path_factory.mktemp("models") / family, family) for family in FAMILIES}
+
+
+def summaries(folder, dialogues, **options):
+    settings = PredictSettings(**{"max_new_tokens": 12} | options)
+    with open_summarizer(resolve(str(folder)), settings, QuietReporter()) as (summarizer, _):
+        return collect(summarizer, dialogues, lambda summary: None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_batch_gives_what_its_rows_give_alone(folders, family, beams):
+    dialogues = read_dialogues(BUNDLED / "dev.csv", limit=5)
+    together = summaries(folders[family], dialogues, num_beams=beams)
+    alone = [summaries(folders[family], [dialogue], num_beams=beams)[0] for dialogue in dialogues]
+    assert [each.text for each in together] == [each.text for each in alone]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_kind_is_read_from_the_config(folders, family):
+    with open_summarizer(resolve(str(folders[family])), PredictSettings(), QuietReporter()) as (_, loaded):
+        assert loaded.spec.kind == ("seq2seq" if family in ("bart", "t5") else "causal")
+        assert loaded.layers == 2
+        assert loaded.parameters == sum(weight.numel() for weight in loaded.model.parameters())
+        assert loaded.precision == "fp32"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_speaker_tags_survive_decoding_and_control_tokens_do_not(folders, family):
+    with open_summarizer(resolve(str(folders[family])), PredictSettings(), QuietReporter()) as (summarizer, loaded):
+        text = "#Person1#은 #Person2#에게 #PhoneNumber#를 알려 줍니다."
+        ids = loaded.tokenizer.encode(text, add_special_tokens=False)
+        silent = loaded.tokenizer.pad_token_id
+        end = min(summarizer.end_ids)
+        assert summarizer._decode([*ids, end, silent, silent]) == (text, False)
+        assert summarizer._decode([silent, *ids]) == (text, True)
+
+
+def test_tags_that_a_model_added_as_special_tokens_survive_decoding(folders, tmp_path):
+    folder = make_model(tmp_path / "tagged", "bart")
+    with open_summarizer(resolve(str(folder)), PredictSettings(), QuietReporter()) as (_, loaded):
+        loaded.tokenizer.add_special_tokens({"additional_special_tokens": ["#Person1#", "#Person2#"]})
+        loaded.model.resize_token_embeddings(len(loaded.tokenizer))
+        summarizer = HuggingFaceSummarizer(loaded, PredictSettings(), lambda message: None)
+        text = "#Person1#은 #Person2#에게 묻습니다."
+        ids = loaded.tokenizer.encode(text, add_special_tokens=False)
+        assert len(loaded.tokenizer.encode("#Person1#", add_special_tokens=False)) == 1
+        assert summarizer._decode(ids)[0] == text
+
+
+def test_sampling_habits_of_a_model_are_not_ours(folders, tmp_path):
+    folder = make_model(tmp_path / "sampler", "llama")
+    (folder / "generation_config.json").write_text(
+        '{"do_sample": true, "temperature": 2.0, "repetition_penalty": 5.0, "bos_token_id": 0, "eos_token_id": [1, 7]}'
+    )
+    dialogues = read_dialogues(BUNDLED / "dev.csv", limit=2)
+    first, again, greedy = (summaries(path, dialogues) for path in (folder, folder, folders["llama"]))
+    assert [each.text for each in first] == [each.text for each in again] == [each.text for each in greedy]
+
+
+def test_every_way_of_ending_that_the_model_knows_ends_an_answer(tmp_path):
+    folder = make_model(tmp_path / "ends", "llama")
+    (folder / "generation_config.json").write_text('{"bos_token_id": 0, "eos_token_id": [1, 7]}')
+    with open_summarizer(resolve(str(folder)), PredictSettings(), QuietReporter()) as (summarizer, _):
+        assert summarizer.end_ids == {1, 7}
+
+
+def test_a_dialogue_that_does_not_fit_is_shortened_and_counted(tmp_path):
+    folder = make_model(tmp_path / "short", "gpt2", positions=400)
+    turns = "\n".join(f"#Person{n % 2 + 1}#: {n}번째 이야기를 길게 늘어놓고 있습니다." for n in range(80))
+    long, short = summaries(folder, [Dialogue("long", turns), Dialogue("short", "#Person1#: 네.\n#Person2#: 네.")])
+    assert (long.prompt_truncated, short.prompt_truncated) == (True, False)
+
+
+def test_more_new_tokens_than_positions_are_refused(folders, tmp_path):
+    folder = make_model(tmp_path / "small", "llama", positions=64)
+    settings = PredictSettings(max_new_tokens=64)
+    with (
+        pytest.raises(RequestError, match="64 positions"),
+        open_summarizer(resolve(str(folder)), settings, QuietReporter()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("precision", ["fp16", "nf4", "bf16"])
+def test_precisions_on_a_cpu(folders, precision):
+    if torch.cuda.is_available():
+        pytest.skip("is about machines without a GPU")
+    dialogues = read_dialogues(BUNDLED / "dev.csv", limit=1)
+    if precision == "fp16":
+        with pytest.raises(RequestError, match="CPU"):
+            summaries(folders["llama"], dialogues, precision=precision)
+    else:
+        assert summaries(folders["llama"], dialogues, precision=precision)

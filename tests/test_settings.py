@@ -1,0 +1,286 @@
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import yaml
+
+from dialsum_cli import settings as module
+from dialsum_cli.cli import app  # noqa: F401 - registers the commands
+from dialsum_cli.command import Commands, parse
+from dialsum_cli.errors import DialsumError, RequestError, UnknownModelError
+from dialsum_cli.settings import CacheCleanSettings, FinetuneSettings, PredictSettings, ScoreSettings, ScreenSettings
+
+COMMANDS = {name: settings_class for name, (settings_class, _) in Commands.registered.items()}
+FIELDS = [(command, name) for command, cls in COMMANDS.items() for name in cls.model_fields if name != "config"]
+each_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b 가.csv"):
+        (tmp_path / name).touch()
+
+
+def write_yaml(text: str, name: str = "설정 1.yaml") -> Path:
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def sample(command: str, name: str) -> str:
+    """A value of an option, as it is typed."""
+    named = {
+        "model": "lead1",
+        "models": "lead1, random,lead1",
+        "keep": "llama3b,owner/model",
+        "files": "a.csv",
+        "name": "llama3b",
+    }
+    if name in named:
+        return named[name]
+    annotation: Any = COMMANDS[command].model_fields[name].annotation
+    kinds = [kind for kind in (get_args(annotation) or [annotation]) if kind is not type(None)]
+    if get_origin(annotation) is Literal:
+        return kinds[-1]
+    if get_origin(annotation) is dict:
+        return "fname=id,dialogue=내 글"
+    return {bool: "true", int: "3", float: "2e-4", str: "a.csv", Path: "빈 칸/[x]"}[kinds[0]]
+
+
+def typed(command: str, arguments: list[str]) -> Any:
+    """The settings as the command line makes them."""
+    context = Commands().get_command(None, command).make_context(command, arguments)
+    given = {name: value for name, value in context.params.items() if name not in ("json", "debug")}
+    return parse(COMMANDS[command], given)
+
+
+def required(command: str) -> list[str]:
+    return ["a.csv", "b 가.csv"] if command == "score" else []
+
+
+@each_command
+def test_every_field_tells_what_it_is(command):
+    for name, field in COMMANDS[command].model_fields.items():
+        assert field.description, name
+        assert field.description.rstrip("]").endswith((".", "recipe")), name
+        assert "\n" not in field.description, name
+
+
+@pytest.mark.parametrize(("command", "name"), [pair for pair in FIELDS if pair[1] not in ("files", "name")])
+def test_flag_variable_yaml_and_keyword_mean_the_same(command, name, monkeypatch):
+    value = sample(command, name)
+    is_switch = COMMANDS[command].model_fields[name].annotation is bool
+    option = f"--{name.replace('_', '-')}"
+    by_flag = typed(command, [*required(command), *([option] if is_switch else [option, value])])
+    by_yaml = typed(command, [*required(command), "--config", str(write_yaml(f"{name}: {value}\n"))])
+    by_keyword = COMMANDS[command](**({"files": required(command)} if required(command) else {}), **{name: value})
+    monkeypatch.setenv(f"DIALSUM_{name.upper()}", value)
+    by_variable = typed(command, required(command))
+    assert by_flag.model_dump() == by_variable.model_dump() == by_yaml.model_dump() == by_keyword.model_dump()
+    assert name in by_flag.model_fields_set
+
+
+@pytest.mark.parametrize(("command", "name"), FIELDS)
+def test_to_yaml_parses_back_to_an_equal_object(command, name):
+    values = {"files": ["a.csv", "b 가.csv"]} if command == "score" else {}
+    values = {name: sample(command, name)} | values
+    before = COMMANDS[command](**values)
+    after = COMMANDS[command](config=write_yaml(before.to_yaml()))
+    assert after.model_dump() == before.model_dump()
+    assert set(yaml.safe_load(before.to_yaml())) == set(COMMANDS[command].model_fields) - {"config"}
+
+
+@each_command
+def test_the_defaults_are_valid_and_do_not_change(command):
+    values = {"files": ["a.csv", "b 가.csv"]} if command == "score" else {}
+    settings = COMMANDS[command](**values)
+    for name in type(settings).model_fields:
+        assert COMMANDS[command].model_validate(values | {name: getattr(settings, name)}) == settings
+    with pytest.raises(ValueError, match="frozen"):
+        settings.config = Path("x")
+
+
+@pytest.mark.parametrize("text", ["[lead1, random]", "lead1,random", "'lead1 , random,'", "\n- lead1\n- random,lead1"])
+def test_lists_agree(text, monkeypatch):
+    assert ScreenSettings(config=write_yaml(f"models: {text}")).models == ["lead1", "random"]
+
+
+def test_lists_by_flag_and_variable(monkeypatch):
+    assert typed("screen", ["--models", "lead1 ,random", "--models", "lead1"]).models == ["lead1", "random"]
+    monkeypatch.setenv("DIALSUM_MODELS", "lead1, random,,")
+    assert ScreenSettings().models == ["lead1", "random"]
+
+
+@pytest.mark.parametrize("value", ["", ",", " , "])
+def test_an_empty_list_of_models_is_refused(value):
+    with pytest.raises(RequestError, match=r"--models: .*at least 1 item"):
+        parse(ScreenSettings, {"models": [value]})
+
+
+def test_a_number_with_an_exponent_is_a_number():
+    rate = FinetuneSettings(config=write_yaml("learning_rate: 2e-4\n")).learning_rate
+    assert isinstance(rate, float)
+    assert rate == 2e-4
+
+
+@pytest.mark.parametrize(("text", "expected"), [("yes: yes", True), ("'yes': on", True), ("yes: False", False)])
+def test_an_option_called_yes_can_stand_in_yaml(text, expected):
+    assert CacheCleanSettings(config=write_yaml(text)).yes is expected
+
+
+def test_a_bom_an_empty_file_and_comments_are_yaml():
+    assert FinetuneSettings(config=write_yaml("\ufeffseed: 7\n")).seed == 7
+    for text in ("", "# nothing yet\n", "---\n"):
+        assert FinetuneSettings(config=write_yaml(text)) == FinetuneSettings(config=Path("설정 1.yaml"))
+
+
+def test_precedence_through_the_real_program(dialsum, tmp_path):
+    """Flag, then variable, then YAML, then default: each run takes one of them away."""
+    config = write_yaml("limit: 3\nmodel: lead1\nseed: 5\noverwrite: true\n")
+    arguments = ["predict", "--json", "--config", config, "--output", "빈 칸/제출 [1].csv"]
+    env = {"DIALSUM_LIMIT": "2", "DIALSUM_SEED": "6"}
+
+    def resolved(*more, env=None):
+        done = yaml.safe_load(dialsum(*arguments, *more, env=env).stdout)
+        kept = yaml.safe_load((tmp_path / done["run_dir"] / "settings.yaml").read_text(encoding="utf-8"))
+        assert kept["limit"] == done["rows"]
+        return done["rows"], kept["seed"]
+
+    assert resolved("--limit", "1", env=env) == (1, 6)
+    assert resolved(env=env) == (2, 6)
+    assert resolved() == (3, 5)
+
+
+def test_precedence_through_keywords(monkeypatch):
+    config = write_yaml("limit: 3\nseed: 5\n")
+    monkeypatch.setenv("DIALSUM_LIMIT", "2")
+    assert PredictSettings(limit=1, config=config).limit == 1
+    settings = PredictSettings(config=config)
+    assert (settings.limit, settings.seed, settings.num_beams) == (2, 5, 1)
+    monkeypatch.delenv("DIALSUM_LIMIT")
+    assert PredictSettings(config=config).limit == 3
+    assert PredictSettings().limit is None
+
+
+def test_a_config_file_by_variable_and_the_flag_over_it(monkeypatch):
+    monkeypatch.setenv("DIALSUM_CONFIG", str(write_yaml("seed: 1", "env.yaml")))
+    assert PredictSettings().seed == 1
+    assert PredictSettings(config=write_yaml("seed: 2", "flag.yaml")).seed == 2
+    assert typed("predict", ["--config", "flag.yaml"]).seed == 2
+    monkeypatch.setenv("DIALSUM_CONFIG", "nowhere.yaml")
+    with pytest.raises(RequestError, match=r"can't read 'nowhere.yaml'"):
+        PredictSettings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ("num_beam: 2", "unknown key 'num_beam'", "did you mean 'num_beams'?"),
+        ("num-beams: 2", "unknown key 'num-beams'", "did you mean 'num_beams'?"),
+        ("learning_rate: 1", "unknown key 'learning_rate'", ""),
+        ("zzz: 2", "unknown key 'zzz'", "remove that key"),
+        ("config: other.yaml", "unknown key 'config'", ""),
+        ("1: 2", "unknown key '1'", "remove"),
+        ("- seed: 1", "holds no mapping", "option: value"),
+        ("seed", "holds no mapping", "option: value"),
+        ("seed: [1", "is no YAML", "mend"),
+        ("seed: !!python/name:os.system", "is no YAML", "mend"),
+    ],
+)
+def test_yaml_that_is_refused(text, message, remedy):
+    path = write_yaml(text)
+    with pytest.raises(RequestError, match=message) as raised:
+        PredictSettings(config=path)
+    assert f"'{path}'" in str(raised.value)
+    assert remedy in raised.value.remedy
+    assert raised.value.remedy
+    assert "\n" not in str(raised.value)
+
+
+def test_config_files_that_cannot_be_read(tmp_path):
+    Path("latin.yaml").write_bytes("prompt: 한국어".encode("cp949"))
+    (tmp_path / "folder.yaml").mkdir()
+    for name, message in {"no.yaml": "can't read", "folder.yaml": "can't read", "latin.yaml": "is no YAML"}.items():
+        with pytest.raises(RequestError, match=message):
+            PredictSettings(config=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("DIALSUM_LIMT", "did you mean 'DIALSUM_LIMIT'?"),
+        ("dialsum_num_beam", "'DIALSUM_NUM_BEAMS'"),
+        ("DIALSUM_XYZZY", "unset"),
+    ],
+)
+def test_a_mistyped_variable_is_refused(monkeypatch, name, remedy):
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(RequestError, match=f"environment variable {name} is no option") as raised:
+        PredictSettings()
+    assert remedy in raised.value.remedy
+
+
+def test_a_variable_of_another_command_is_no_mistake(monkeypatch):
+    monkeypatch.setenv("DIALSUM_LEARNING_RATE", "1e-3")
+    assert PredictSettings().model == "tiny-bart"
+    assert FinetuneSettings().learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("given", "env", "text", "source"),
+    [
+        ({"limit": 0}, "3", "limit: 3", "--limit: "),
+        ({}, "0", "limit: 3", "DIALSUM_LIMIT: "),
+        ({}, None, "limit: 0", "key 'limit' of the --config file: "),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_source(monkeypatch, given, env, text, source):
+    if env:
+        monkeypatch.setenv("DIALSUM_LIMIT", env)
+    with pytest.raises(RequestError) as raised:
+        parse(PredictSettings, {"config": write_yaml(text), "seed": None} | given)
+    assert str(raised.value).startswith(source)
+    assert raised.value.remedy == "`dialsum predict --help` lists what is allowed"
+
+
+def test_the_remedy_names_a_command_that_exists(monkeypatch):
+    monkeypatch.setenv("DIALSUM_YES", "maybe")
+    with pytest.raises(RequestError) as raised:
+        parse(CacheCleanSettings, {})
+    assert raised.value.remedy.startswith("`dialsum cache-clean --help`")
+
+
+@pytest.mark.parametrize(
+    ("settings_class", "values", "message"),
+    [
+        (PredictSettings, {"columns": "id"}, "write it as fname=id"),
+        (PredictSettings, {"columns": "fname="}, "write it as fname=id"),
+        (PredictSettings, {"columns": "id=fname"}, "'id' is no column of ours"),
+        (PredictSettings, {"precision": "int8"}, "'auto'.*'nf4'"),
+        (PredictSettings, {"num_beams": "two"}, "valid integer"),
+        (ScreenSettings, {"seed": -1}, "greater than or equal to 0"),
+        (ScoreSettings, {"files": ["a.csv"]}, "FILES: .*at least 2"),
+        (ScoreSettings, {"files": ["a.csv", "gold.csv"]}, "'gold.csv' does not exist"),
+        (ScoreSettings, {"files": ["a.csv", "."]}, "'.' is a folder"),
+        (FinetuneSettings, {"learning_rate": 0.0, "batch_size": 0}, "--learning-rate: .*; --batch-size: "),
+    ],
+)
+def test_values_that_are_refused(settings_class, values, message):
+    with pytest.raises(RequestError, match=message) as raised:
+        parse(settings_class, values)
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["lama3b", "LLAMA3B"])
+def test_a_mistyped_model_is_no_option_error(name):
+    with pytest.raises(UnknownModelError) as raised:
+        parse(ScreenSettings, {"models": ["lead1", name]})
+    assert "'llama3b'" in raised.value.remedy
+    assert isinstance(raised.value, DialsumError)
+
+
+def test_no_default_depends_on_the_folder_in_which_one_stands():
+    for path in (PredictSettings().data, FinetuneSettings().train, FinetuneSettings().dev, ScreenSettings().data):
+        assert Path(path).is_absolute()
+        assert Path(path).parent == module.BUNDLED
