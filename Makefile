@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test test-slow check clean
 
 demo: .venv/installed
-	OMP_NUM_THREADS=$$(nproc 2>/dev/null || echo 2) $(BIN)/dialsum screen
+	$(BIN)/dialsum screen
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -21,6 +21,8 @@ from mecab import MeCab
 from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.metrics.rouge import PreparedText, Rouge, pairwise, referee
 from dialsum_cli.metrics.scoring import score
+from dialsum_cli.settings import ScoreSettings
+from dialsum_cli.workflows.score import score as score_files
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "dialsum_cli" / "data" / "bundled" / "dev.csv"
@@ -106,7 +108,7 @@ def ensemble_speed(texts: list[str]) -> dict[str, float]:
     }
 
 
-def memory(hypotheses: list[str], references: list[str], rows: int) -> dict[str, float]:
+def memory(hypotheses: list[str], references: list[str], rows: int, *, command: bool = False) -> dict[str, float]:
     """Peak bytes a row that scoring two CSV files adds to a process that has scored once, beyond the files' size."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / "predictions.csv", Path(folder) / "gold.csv"]
@@ -117,7 +119,7 @@ def memory(hypotheses: list[str], references: list[str], rows: int) -> dict[str,
                 writer.writerows((f"row_{i}", text) for i, text in enumerate(varied(texts, rows, seed)))
         files = sum(path.stat().st_size for path in paths)
         done = subprocess.run(
-            [sys.executable, __file__, "--measure-memory", *map(str, paths)],
+            [sys.executable, __file__, *(["--command"] if command else []), "--measure-memory", *map(str, paths)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
@@ -127,8 +129,11 @@ def memory(hypotheses: list[str], references: list[str], rows: int) -> dict[str,
     return {"rows": rows, "peak": peak, "files": files, "bytes_a_row_beyond_files": (peak - files) / rows}
 
 
-def measure_memory(predictions: Path, gold: Path) -> int:
-    """Peak bytes of resident memory that reading and scoring two files adds; Linux only."""
+def measure_memory(predictions: Path, gold: Path, *, command: bool) -> int:
+    """Peak bytes of resident memory that reading and scoring two files adds; Linux only.
+
+    By `score`, which reads both row by row, or as the command does it, which joins them by id and diagnoses them.
+    """
 
     def summaries(path: Path) -> Iterator[str]:
         with path.open(encoding="utf-8", newline="") as file:
@@ -140,11 +145,13 @@ def measure_memory(predictions: Path, gold: Path) -> int:
         return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
     # Once before, so that the dictionary's pages and numpy are in memory: they cost the same for any number of rows.
-    score(islice(summaries(predictions), PAIRS), ([text] for text in islice(summaries(gold), PAIRS)))
+    score(islice(summaries(predictions), PAIRS), ([text] for text in islice(summaries(gold), PAIRS))).ci95  # noqa: B018
     before = status("VmRSS:")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    hypotheses, references = list(summaries(predictions)), list(summaries(gold))
-    score(hypotheses, ([text] for text in references))
+    if command:
+        score_files(ScoreSettings(files=[predictions, gold]))
+    else:
+        score(summaries(predictions), ([text] for text in summaries(gold)))
     return status("VmHWM:") - before
 
 
@@ -171,9 +178,10 @@ def main() -> int:
     parser.add_argument("--memory-rows", type=int, nargs="*", default=[10_000, 1_000_000], help="none: skip that part")
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.relative_to(ROOT)}")
     parser.add_argument("--measure-memory", type=Path, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--command", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure_memory:
-        print(measure_memory(*arguments.measure_memory))
+        print(measure_memory(*arguments.measure_memory, command=arguments.command))
         return 0
 
     gold = read(arguments.gold)
@@ -196,7 +204,7 @@ def main() -> int:
     results: dict[str, object] = {"machine": machine(), "data": f"{len(gold)} rows"}
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
     print("seconds of CPU time in one process, from raw text; the results were compared and are equal")
-    for rows, repeats, bar in ((PAIRS, 5, 4), (EPOCH, 1, 6)):
+    for rows, repeats, bar in ((PAIRS, 5, 4), (EPOCH, 3, 6)):
         pairs = list(varied(hypotheses, rows, 0)), list(varied(references, rows, 1))
         results[f"{rows} pairs"] = times = speed(*pairs, repeats)
         print(f"{rows:,} pairs: " + ", ".join(f"{key} {value:.3f} s" for key, value in times.items()))
@@ -212,6 +220,11 @@ def main() -> int:
         results[f"memory of {rows} pairs"] = used = memory(hypotheses, references, rows)
         print(f"{rows:,} pairs: peak {used['peak'] / 2**20:.1f} MiB, files {used['files'] / 2**20:.1f} MiB")
         report("bytes a row beyond the files' size", used["bytes_a_row_beyond_files"], 200, least=False)
+    if arguments.memory_rows:
+        rows = min(arguments.memory_rows)
+        results[f"memory of `dialsum score`, {rows} rows"] = used = memory(hypotheses, references, rows, command=True)
+        beyond = used["bytes_a_row_beyond_files"]
+        print(f"`dialsum score`, which joins by id, {rows:,} rows: {beyond:.0f} bytes a row beyond the files' size")
     if arguments.save:
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

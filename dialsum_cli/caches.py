@@ -1,7 +1,7 @@
 """Caches on disk: scan, plan, delete."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from huggingface_hub import CachedRepoInfo, HFCacheInfo, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
@@ -22,7 +22,7 @@ class Plan:
 
     deleted: tuple[CachedItem, ...]
     kept: tuple[CachedItem, ...]
-    revisions: tuple[str, ...]
+    absent: tuple[str, ...] = ()  # named to keep, but not in the cache
 
     @property
     def freed_bytes(self) -> int:
@@ -35,21 +35,37 @@ def plan_hub(keep: Collection[str]) -> Plan:
 
     Data sets and spaces stay.
     """
-    deleted, kept, revisions = [], [], []
-    for repo in sorted(_scan().repos, key=lambda repo: (-repo.size_on_disk, repo.repo_id)):
+    deleted, kept = [], []
+    repos = sorted(_scan().repos, key=lambda repo: (-repo.size_on_disk, repo.repo_id))
+    for repo in repos:
         if repo.repo_type != "model":
             kept.append(_item(repo, f"a {repo.repo_type}, not a model"))
         elif repo.repo_id in keep:
             kept.append(_item(repo, "named by --keep"))
         else:
             deleted.append(_item(repo, "not named by --keep"))
-            revisions += [revision.commit_hash for revision in repo.revisions]
-    return Plan(tuple(deleted), tuple(kept), tuple(revisions))
+    present = {repo.repo_id for repo in repos}
+    return Plan(tuple(deleted), tuple(kept), tuple(sorted(set(keep) - present)))
 
 
-def execute(plan: Plan) -> None:
-    """Delete what the plan names, through the hub's own strategy."""
-    _scan().delete_revisions(*plan.revisions).execute()
+def execute(plan: Plan) -> Plan:
+    """Delete what the plan names, repository by repository, through the hub's own strategy; returns what came of it.
+
+    The strategy logs what it can't delete and goes on, so the cache is looked at again: what is left stays in the plan
+    as kept, with that reason.
+    """
+    doomed = {item.name for item in plan.deleted}
+    cache = _scan()
+    for repo in cache.repos:
+        if repo.repo_type == "model" and repo.repo_id in doomed:
+            # Alone: the strategy looks a commit up in all repositories, and mirrors share commits.
+            alone = replace(cache, repos=frozenset({repo}))
+            alone.delete_revisions(*(revision.commit_hash for revision in repo.revisions)).execute()
+    left = {repo.repo_path for repo in cache.repos if repo.repo_id in doomed and repo.repo_path.exists()}
+    names = {repo.repo_id for repo in cache.repos if repo.repo_path in left and repo.repo_type == "model"}
+    gone = tuple(item for item in plan.deleted if item.name not in names)
+    stayed = tuple(replace(item, reason="could not be deleted") for item in plan.deleted if item.name in names)
+    return replace(plan, deleted=gone, kept=plan.kept + stayed)
 
 
 def _scan() -> HFCacheInfo:

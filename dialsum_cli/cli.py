@@ -5,12 +5,13 @@ from typing import Annotated
 import typer
 
 from dialsum_cli import __version__, console
-from dialsum_cli.command import INTERRUPTED, Commands, command
+from dialsum_cli.command import Commands, command, run_program
 from dialsum_cli.results import (
     CacheCleanResult,
     FinetuneResult,
     ModelsResult,
     PredictResult,
+    PromptsResult,
     Reporter,
     ScoreResult,
     ScreenResult,
@@ -41,7 +42,14 @@ def dialsum(
     """Summarise Korean dialogues: screen, fine-tune, predict and score models."""
 
 
-@command(ScreenSettings)
+def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter) -> PromptsResult:
+    """Print the text and token ids of the first prompt, control tokens marked, and end."""
+    from dialsum_cli.workflows.show_prompt import show_prompt
+
+    return show_prompt(settings, reporter)
+
+
+@command(ScreenSettings, show_prompt=show_prompt)
 def screen(settings: ScreenSettings, reporter: Reporter) -> ScreenResult:
     """Rank models zero-shot on dialogues with known summaries, baselines beneath."""
     from dialsum_cli.workflows.screen import screen
@@ -51,13 +59,13 @@ def screen(settings: ScreenSettings, reporter: Reporter) -> ScreenResult:
 
 @command(FinetuneSettings)
 def finetune(settings: FinetuneSettings, reporter: Reporter) -> FinetuneResult:
-    """Train models on dialogues with summaries; keep what scores best."""
+    """Train models on dialogues with summaries, and score them before and after."""
     from dialsum_cli.workflows.finetune import finetune
 
     return finetune(settings, reporter)
 
 
-@command(PredictSettings)
+@command(PredictSettings, show_prompt=show_prompt)
 def predict(settings: PredictSettings, reporter: Reporter) -> PredictResult:
     """Summarise dialogues into a submission file."""
     from dialsum_cli.workflows.predict import predict
@@ -84,14 +92,11 @@ def cache_clean(settings: CacheCleanSettings, reporter: Reporter) -> CacheCleanR
 @command(ModelsSettings)
 def models(settings: ModelsSettings, reporter: Reporter) -> ModelsResult:
     """List the catalogue of known models."""
-    from dialsum_cli.workflows.models import models
+    from dialsum_cli.workflows.models import list_models
 
-    return models(settings, reporter)
+    return list_models(settings, reporter)
 
 
 def main() -> None:
     """The `dialsum` program."""
-    try:
-        app(prog_name="dialsum")
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+    raise SystemExit(run_program(app))

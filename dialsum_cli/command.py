@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from inspect import Parameter, Signature, getdoc
+from io import TextIOWrapper
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from dialsum_cli import console
@@ -21,11 +23,12 @@ from dialsum_cli.settings import ENV_PREFIX, Settings, is_positional, owner_of
 
 type_of_run = Callable[[Any, Reporter], Result]
 INTERRUPTED = 130
+NEGATION = "negated_"  # with which no field of ours begins
 
 
 def flag(name: str, short_help: str) -> Parameter:
     """A switch that belongs to the presentation, not to the settings."""
-    info = typer.Option(f"--{name}", help=short_help, rich_help_panel="Output")
+    info = typer.Option(f"--{name.replace('_', '-')}", help=short_help, rich_help_panel="Output")
     return Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, info])
 
 
@@ -39,6 +42,7 @@ class Commands(TyperGroup):
     """The group of commands; each command's options are built when it is asked for, and not before."""
 
     registered: dict[str, tuple[type[Settings], type_of_run]] = {}  # noqa: RUF012 - one application, one table
+    switches: dict[str, dict[str, type_of_run]] = {}  # noqa: RUF012 - by command
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, in the order of their registration."""
@@ -55,30 +59,60 @@ class Commands(TyperGroup):
             return None
         only = typer.Typer(add_completion=False, rich_markup_mode="rich")
         settings_class, run = self.registered[cmd_name]
-        only.command(cmd_name, help=getdoc(run))(_invocation(settings_class, run))
+        only.command(cmd_name, help=getdoc(run))(_invocation(settings_class, run, self.switches[cmd_name]))
         return typer.main.get_command(only)
 
 
-def command(settings_class: type[Settings]) -> Callable[[type_of_run], type_of_run]:
-    """Register a function of settings and reporter as a command; the fields of its settings are its options."""
+def command(settings_class: type[Settings], **switches: type_of_run) -> Callable[[type_of_run], type_of_run]:
+    """Register a function of settings and reporter as a command; the fields of its settings are its options.
+
+    Each switch is a flag with which another function of the same settings is run instead.
+    """
 
     def register(run: type_of_run) -> type_of_run:
-        Commands.registered[run.__name__.replace("_", "-")] = settings_class, run
+        name = run.__name__.replace("_", "-")
+        Commands.registered[name], Commands.switches[name] = (settings_class, run), switches
         return run
 
     return register
 
 
-def _invocation(settings_class: type[Settings], run: type_of_run) -> Callable[..., None]:
+def run_program(app: typer.Typer) -> int:
+    """Run the application with the arguments of this process; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that can't show Hangul gets marks in its place, no traceback
+            stream.reconfigure(errors="replace")
+    try:
+        code = app(prog_name="dialsum", standalone_mode=False)
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except typer.TyperException as error:  # an option or command that isn't there, or a value of the wrong type
+        if message := " ".join(error.format_message().split()):  # without one, the help has been shown instead
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context else "dialsum"
+            console.fail(RequestError(message, f"`{path} --help`"))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.interrupted()
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _invocation(
+    settings_class: type[Settings], run: type_of_run, switches: dict[str, type_of_run]
+) -> Callable[..., None]:
     def invoke(*, json: bool, debug: bool, **given: Any) -> None:
-        raise typer.Exit(execute(settings_class, run, given, as_json=json, debug=debug))
+        chosen = [other for name, other in switches.items() if given.pop(name)]
+        raise typer.Exit(execute(settings_class, chosen[0] if chosen else run, given, as_json=json, debug=debug))
 
     families = settings_class.__mro__  # a command's own options come first, those that it shares after them
     fields = sorted(
         settings_class.model_fields.items(), key=lambda item: families.index(owner_of(settings_class, item[0]))
     )
     options = [_option(settings_class, *item) for item in fields]
-    invoke.__signature__ = Signature([*options, *PRESENTATION])  # type: ignore[attr-defined]
+    options += [_negation(name) for name, field in fields if _typer_type(field.annotation) is bool]
+    others = [flag(name, getdoc(other) or "") for name, other in switches.items()]
+    invoke.__signature__ = Signature([*options, *others, *PRESENTATION])  # type: ignore[attr-defined]
     return invoke
 
 
@@ -116,6 +150,8 @@ def parse(settings_class: type[Settings], given: dict[str, Any]) -> Settings:
         RequestError: names each value that is not allowed, and where it came from.
     """
     flags = {name: value for name, value in given.items() if value not in (None, [], ())}
+    for negation in [name for name in flags if name.startswith(NEGATION)]:
+        flags[negation.removeprefix(NEGATION)] = not flags.pop(negation)
     try:
         return settings_class(**flags)
     except ValidationError as error:
@@ -141,21 +177,32 @@ def _problem(problem: Any, flags: dict[str, Any], settings_class: type[Settings]
 def _option(settings_class: type[Settings], name: str, field: FieldInfo) -> Parameter:
     """An option that stays None unless given, so that an absent flag never outranks the environment or the YAML."""
     annotation = _typer_type(field.annotation)
-    text = field.description or ""
+    text = escape(field.description or "")
     info: Any
     if is_positional(field):
         info = typer.Argument(help=text, show_default=False)
         annotation = annotation if field.is_required() else annotation | None
         default = Parameter.empty if field.is_required() else None
         return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info])
+    if annotation is bool and field.default is not False:
+        text += f" [dim]--no-{name.replace('_', '-')} turns it off.[/dim]"
     if shown := _shown_default(field.default):
         text += f" [dim]\\[default: {shown}][/dim]"
+    names = [f"--{name.replace('_', '-')}"] if annotation is bool else []  # its negation would get a column of its own
     info = typer.Option(
+        *names,
+        metavar="" if annotation is bool else None,
         help=text,
         show_default=False,
         rich_help_panel=owner_of(settings_class, name).__name__.removesuffix("Settings") or "General",
     )
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, info])
+
+
+def _negation(name: str) -> Parameter:
+    """The flag that turns a switch off; the switch's own help tells of it."""
+    info = typer.Option(f"--no-{name.replace('_', '-')}", hidden=True)
+    return Parameter(NEGATION + name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[bool | None, info])
 
 
 def _shown_default(default: object) -> str:

@@ -4,7 +4,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import singledispatch
+from io import TextIOWrapper
 from pathlib import PurePath
+from shlex import quote
 from time import perf_counter
 
 from rich.console import Console
@@ -12,18 +14,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.prompt import Confirm
 from rich.text import Text
 
+from dialsum_cli import scoreboard
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.results import (
     CacheCleanResult,
     FinetuneResult,
     ModelsResult,
     PredictResult,
+    PreflightResult,
+    PromptsResult,
     QuietReporter,
     Result,
     ScoreResult,
     ScreenResult,
     Stage,
 )
+from dialsum_cli.scoreboard import short
+from dialsum_cli.settings import BUNDLED
 from dialsum_cli.tables import Column, Table
 
 stdout, stderr = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -32,10 +39,19 @@ stdout, stderr = Console(highlight=False), Console(stderr=True, highlight=False)
 def show(result: Result, *, as_json: bool) -> None:
     """Print a result: one JSON document, or its table with a line on what to do next."""
     if as_json:
-        stdout.file.write(result.model_dump_json(indent=2) + "\n")
+        text = result.model_dump_json(indent=2) + "\n"
+        if isinstance(stdout.file, TextIOWrapper):  # JSON is UTF-8, whatever the terminal can show
+            stdout.file.buffer.write(text.encode())
+        else:
+            stdout.file.write(text)
         stdout.file.flush()
         return
-    _print(as_table(result), stdout)
+    if isinstance(result, PromptsResult):
+        _print_prompts(result)
+    else:
+        _print(as_table(result), stdout)
+    if isinstance(result, ScoreResult):
+        _print_below_scores(result)
     if hint := next_step(result):
         stderr.print(Text(hint, "dim"), soft_wrap=True)
 
@@ -44,6 +60,26 @@ def _print(table: Table, console: Console) -> None:
     console.print(table.to_rich(console.width))
     if table.caption:
         console.print(Text(table.caption, "dim"), soft_wrap=True)
+
+
+def _print_prompts(result: PromptsResult) -> None:
+    for prompt in result.prompts:
+        title = f"{prompt.model} · {f'prompt {prompt.prompt}' if prompt.prompt else 'no prompt: the dialogue alone'}"
+        stdout.print(Text(title + (" · dialogue shortened" if prompt.shortened else ""), "bold"), soft_wrap=True)
+        stdout.file.write(f"\n{prompt.marked}\n\n")  # as it is: a table would fold it
+    stdout.file.flush()
+
+
+def _print_below_scores(result: ScoreResult) -> None:
+    for verdict in scoreboard.verdicts(result):
+        stdout.print(verdict, soft_wrap=True)
+    stdout.print()
+    _print(scoreboard.findings(result), stdout)
+    for line in scoreboard.worst(result):
+        stdout.print(line, soft_wrap=True)
+    if verified := result.verification:
+        raised = f", and raises on {verified.raised} more" if verified.raised else ""
+        stdout.print(f"Verified: rouge 1.0.1 scores {verified.pairs - verified.raised} pairs the same{raised}.")
 
 
 def fail(error: DialsumError) -> None:
@@ -55,7 +91,7 @@ def fail(error: DialsumError) -> None:
 
 def interrupted() -> None:
     """Say that Ctrl-C was heard."""
-    stderr.print(Text("Stopped. What was finished is kept; the same command goes on from there.", "yellow"))
+    stderr.print(Text("Stopped.", "yellow"))
 
 
 class TerminalReporter(QuietReporter):
@@ -133,12 +169,6 @@ def _interval(interval: tuple[float, float] | None) -> str | None:
     return None if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
 
 
-def _short(name: str) -> str:
-    """A path by its last two parts."""
-    parts = PurePath(name).parts
-    return name if len(parts) <= 2 else f"…/{parts[-2]}/{parts[-1]}"
-
-
 def _size(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
@@ -152,22 +182,42 @@ def _(result: ScreenResult) -> Table:
     table = Table(
         [Column("#"), Column("Model", "left"), Column("Final"), Column("95 %", weight=9), Column("R1", weight=6),
          Column("R2", weight=5), Column("RL", weight=7), Column("Hangul", weight=3), Column("Tags", weight=4),
-         Column("Cut", weight=2), Column("Empty", weight=1), Column("Rows/s", weight=8)],
+         Column("Cut", weight=2), Column("Empty", weight=1), Column("Rows/s", weight=8), Column("GiB", weight=2)],
         title=f"Leaderboard · {result.data.rows} dialogues of {PurePath(result.data.path).name}",
         caption=f"Final = mean of ROUGE-1/2/L, 0-100. {result.signature}",
     )  # fmt: skip
     for row in result.leaderboard:
-        if row.status == "failed":
-            table.add(None, f"{_short(row.model)}\nfailed: {row.error}", *[None] * 10, style="red")
+        if row.status != "ok":
+            style = "red" if row.status == "failed" else "magenta"
+            table.add(None, f"{short(row.model)}\n{row.status}: {row.error}", *[None] * 11, style=style)
             continue
-        style = "dim" if row.kind == "baseline" else "yellow" if row.below_baseline else "bold" if row.rank == 1 else ""
+        marks = ["tied with the best"] if row.tied_with_best and row.rank != 1 else []
+        marks += ["below a baseline"] if row.below_baseline else []
+        style = "bold green" if row.rank == 1 else "green" if row.tied_with_best else ""
+        style = "yellow" if row.below_baseline else "dim" if row.kind == "baseline" else style
         table.add(
-            row.rank, _short(row.model) + ("\nbelow a baseline" if row.below_baseline else ""),
+            row.rank, "\n".join([short(row.model), *marks]),
             _number(row.final_score, 2), _interval(row.ci95),
             _number(row.rouge1), _number(row.rouge2), _number(row.rougeL),
             _percent(row.korean_ratio), _percent(row.tag_fidelity), row.truncated, row.empty,
-            _number(row.dialogues_per_second), style=style,
+            _number(row.dialogues_per_second), _number(row.peak_memory_gib), style=style,
         )  # fmt: skip
+    return table
+
+
+@as_table.register
+def _(result: PreflightResult) -> Table:
+    table = Table(
+        [Column("Model", "left"), Column("Parameters"), Column("Layers", weight=2), Column("Precision", weight=3),
+         Column("Download", weight=4), Column("Memory", weight=5), Column("Note", "left")],
+        title="What the models need",
+    )  # fmt: skip
+    for row in result.models:
+        count = None if row.parameters is None else f"{row.parameters / 1e6:,.1f} M"
+        memory = None if row.memory_bytes is None else f"{row.memory_bytes / 2**30:.1f} GiB"
+        download = None if row.download_bytes is None else _size(row.download_bytes)
+        style = "yellow" if row.note else ""
+        table.add(short(row.model), count, row.layers, row.precision, download, memory, row.note, style=style)
     return table
 
 
@@ -175,18 +225,18 @@ def _(result: ScreenResult) -> Table:
 def _(result: FinetuneResult) -> Table:
     table = Table(
         [Column("Model", "left"), Column("Before"), Column("After"), Column("95 %", weight=3), Column("Gain"),
-         Column("Best step", weight=1), Column("Seconds", weight=2)],
+         Column("Seconds", weight=2)],
         title="Fine-tuning · final score on dev",
         caption=result.signature,
     )  # fmt: skip
     for run in result.runs:
         if run.before is None or run.after is None:
-            table.add(f"{_short(run.model)}\nfailed: {run.error}", *[None] * 6, style="red")
+            table.add(f"{short(run.model)}\nfailed: {run.error}", *[None] * 5, style="red")
             continue
         gain = run.after.final_score - run.before.final_score
         table.add(
-            _short(run.model), _number(run.before.final_score, 2), _number(run.after.final_score, 2),
-            _interval(run.after.ci95), f"{gain:+.2f}", run.best_step, _number(run.train_seconds, 0),
+            short(run.model), _number(run.before.final_score, 2), _number(run.after.final_score, 2),
+            _interval(run.after.ci95), f"{gain:+.2f}", _number(run.train_seconds, 0),
         )  # fmt: skip
     return table
 
@@ -199,23 +249,7 @@ def _(result: PredictResult) -> Table:
     return table
 
 
-@as_table.register
-def _(result: ScoreResult) -> Table:
-    table = Table(
-        [Column("System", "left"), Column("Final"), Column("95 %", weight=9), Column("R1", weight=6),
-         Column("R2", weight=5), Column("RL", weight=7), Column("Sum", weight=4), Column("Rows", weight=2),
-         Column("Empty", weight=3)],
-        title="Scores",
-        caption=f"Final = mean of ROUGE-1/2/L, 0-100. {result.signature}",
-    )  # fmt: skip
-    for system in result.systems:
-        table.add(
-            _short(system.path), _number(system.final_score, 2), _interval(system.ci95), _number(system.rouge1, 2),
-            _number(system.rouge2, 2), _number(system.rougeL, 2), _number(system.rouge_sum, 2), system.n, system.empty,
-        )  # fmt: skip
-    for name, final_score in result.floor.items():
-        table.add(f"({name})", _number(final_score, 2), *[None] * 7, style="dim")
-    return table
+as_table.register(scoreboard.scores)
 
 
 @as_table.register
@@ -250,13 +284,16 @@ def _(result: ModelsResult) -> Table:
 def next_step(result: Result) -> str:
     """Where a result is kept, and what to type next."""
     match result:
-        case ScreenResult() if best := [row for row in result.leaderboard if row.rank and row.kind != "baseline"]:
-            return f"Kept in {result.run_dir}. Next: dialsum finetune --models {best[0].model}"
+        case ScreenResult():
+            best = [row.model for row in result.leaderboard if row.rank and row.kind == "seq2seq"]
+            following = f" Next: dialsum finetune --models {quote(best[0])}" if best else ""
+            return f"Kept in {result.run_dir}.{following}"
         case FinetuneResult() if done := [run for run in result.runs if run.status == "ok"]:
             best_run = max(done, key=lambda run: run.after.final_score if run.after else 0.0)
-            return f"Kept in {best_run.run_dir}. Next: dialsum predict --model '{best_run.run_dir}' --data test.csv"
+            return f"Kept in {best_run.run_dir}. Next: dialsum predict --model {quote(str(best_run.run_dir))}"
         case PredictResult():
-            return f"Next: dialsum score '{result.output}' GOLD.csv"
+            gold = BUNDLED / "test_references.csv" if result.data == str(BUNDLED / "test.csv") else "GOLD.csv"
+            return f"Next: dialsum score {quote(str(result.output))} {quote(str(gold))}"
         case CacheCleanResult() if result.dry_run:
             return "Nothing was deleted. Without --dry-run the same command deletes."
     return ""

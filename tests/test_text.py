@@ -12,6 +12,7 @@ from dialsum_cli.text import (
     korean_ratio,
     tag_fidelity,
     turns,
+    without_half,
 )
 
 DIALOGUE = "#Person1#: 야 Jimmy, UFO 믿어?\n#Person2#: 李 선생님께 #Email#로 물어봐."
@@ -123,3 +124,22 @@ def test_every_line_of_real_dialogues_is_a_tagged_turn(shared_data):
         assert len(turns(dialogue)) == len(dialogue.strip().split("\n"))
         assert ends_sentence(summary)
         assert 0 <= korean_ratio(summary, dialogue) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("점심을 먹\ufffd\ufffd", "점심을 먹"),
+        ("점심을 먹습니다. #Pers", "점심을 먹습니다. "),
+        ("#Person1#은 #Person2", "#Person1#은 "),
+        ("#Person1#은 #", "#Person1#은 "),
+        ("#Person1#은 ##Em\ufffd", "#Person1#은 #"),
+        ("#Person1#은 #Person2#", "#Person1#은 #Person2#"),
+        ("#Person1#", "#Person1#"),
+        ("#1 #고객", "#1 #고객"),
+        ("C#을 배운\ufffd다", "C#을 배운\ufffd다"),
+        ("", ""),
+    ],
+)
+def test_what_was_cut_off_ends_with_something_whole(text, kept):
+    assert without_half(text) == kept

@@ -45,6 +45,8 @@ def test_a_few_steps_lower_the_loss_and_write_a_folder_that_loads(name, tmp_path
 def test_the_shipped_weights_belong_to_the_shipped_data(name):
     record = json.loads((BUNDLED / name / "training.json").read_text(encoding="utf-8"))
     assert record["train_sha256"] == hashlib.sha256(TRAIN.read_bytes()).hexdigest()
+    weights = (BUNDLED / name / "model.safetensors").read_bytes()
+    assert record["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     rows, topics = read_rows(TRAIN)
     assert (record["rows"], record["topics"]) == (len(rows), topics)
     assert record["recipe"] == asdict(RECIPES[name])

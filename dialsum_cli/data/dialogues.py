@@ -1,7 +1,7 @@
 """Dialogues: what they are, and how they are read from CSV, JSONL and Parquet."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,30 +59,51 @@ def read_dialogues(
 def read_gold(
     path: str | Path, *, columns: Mapping[str, str] | None = None, note: Callable[[str], None] = lambda message: None
 ) -> dict[str, tuple[str, ...]]:
-    """The reference summaries of a file by `fname`, in its order, as many for each; the dialogues may be absent.
+    """The reference summaries of a file by `fname`, in its order, as many for each; its dialogues are not looked at.
 
     Raises:
         DataError: names the file, the line and the `fname` of the first fault.
     """
-    path = Path(path)
     wanted = {ours: theirs for ours, theirs in (columns or {}).items() if ours != "dialogue"}
-    gold: dict[str, tuple[str, ...]] = {}
+    return {record.text("fname"): references for record, references in _gold_records(Path(path), wanted, note)}
+
+
+def read_gold_dialogues(
+    path: str | Path, *, columns: Mapping[str, str] | None = None, note: Callable[[str], None] = lambda message: None
+) -> list[Dialogue]:
+    """The rows of a gold file, as many references for each; `text` is empty where the file has no dialogues.
+
+    Raises:
+        DataError: names the file, the line and the `fname` of the first fault.
+    """
+    return [
+        _dialogue(record)
+        if "dialogue" in record.values
+        else Dialogue(record.text("fname"), "", references, record.text("topic").strip())
+        for record, references in _gold_records(Path(path), columns or {}, note)
+    ]
+
+
+def _gold_records(
+    path: Path, columns: Mapping[str, str], note: Callable[[str], None]
+) -> Iterator[tuple[Record, tuple[str, ...]]]:
     lines: dict[str, int] = {}
     expected = 0
-    for record in read_records(path, wanted, ("fname",), note):
+    for record in read_records(path, columns, ("fname",), note):
         check_fname(record, lines)
         references = _references(record)
         if not references:
             raise record.fault("there is no summary to compare with", NO_SUMMARY)
+        if not all(reference.strip(". \t\n") for reference in references):
+            raise record.fault("a summary to compare with has only periods", "mend it, or remove that row")
         expected = expected or len(references)
         if len(references) != expected:
             raise record.fault(
                 f"{len(references)} summaries where the first row has {expected}", "give each row as many"
             )
-        gold[record.text("fname")] = references
-    if not gold:
+        yield record, references
+    if not lines:
         raise DataError(f"'{path}' has no rows", "give a file with at least one summary")
-    return gold
 
 
 def check_fname(record: Record, lines: dict[str, int]) -> None:

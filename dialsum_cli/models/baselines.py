@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import RequestError
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE
-from dialsum_cli.summarizer import Summarizer, Summary
+from dialsum_cli.summarizer import Batch, Summarizer, Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,9 @@ class Constant:
 
     sentence: str = CONSTANT_SENTENCE
 
-    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Summary]:
+    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Batch]:
         """Yield the sentence."""
-        return (Summary(dialogue.fname, self.sentence) for dialogue in dialogues)
+        yield Batch([Summary(dialogue.fname, self.sentence) for dialogue in dialogues])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Lead:
 
     lines: int
 
-    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Summary]:
+    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Batch]:
         """Yield the lines."""
-        return (Summary(each.fname, " ".join(each.text.splitlines()[: self.lines])) for each in dialogues)
+        yield Batch([Summary(each.fname, " ".join(each.text.splitlines()[: self.lines])) for each in dialogues])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RandomReference:
 
     seed: int
 
-    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Summary]:
+    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Batch]:
         """Yield another row's summary.
 
         Raises:
@@ -47,9 +47,9 @@ class RandomReference:
         if len(dialogues) < 2 or not all(dialogue.references for dialogue in dialogues):
             raise RequestError("the baseline 'random' needs two or more rows with summaries", "leave it out")
         draw = random.Random(self.seed)
-        for index, dialogue in enumerate(dialogues):
-            other = (index + draw.randrange(1, len(dialogues))) % len(dialogues)
-            yield Summary(dialogue.fname, dialogues[other].references[0])
+        others = [(i + draw.randrange(1, len(dialogues))) % len(dialogues) for i in range(len(dialogues))]
+        pairs = zip(dialogues, others, strict=True)
+        yield Batch([Summary(dialogue.fname, dialogues[other].references[0]) for dialogue, other in pairs])
 
 
 BASELINES: dict[str, Callable[[int], Summarizer]] = {

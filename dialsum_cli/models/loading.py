@@ -2,13 +2,13 @@
 
 import json
 import logging
+import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,13 +22,12 @@ from transformers import (
 )
 
 from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.models.planning import DTYPES, choose_precision, device, layers
+from dialsum_cli.models.sources import Source, fetch, find
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.settings import ModelSettings
 
 logging.getLogger("bitsandbytes").addHandler(logging.NullHandler())  # on import it warns of kernels that CPUs lack
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "nf4": torch.bfloat16}
-FITS = 0.8  # share of the free memory that weights may take; the rest is for the batch
-LAYER_NAMES = ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "n_layer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,8 @@ class LoadedModel:
     Attributes:
         revision: commit of the hub repository; None for a folder.
         precision: number format of the weights.
-        deviation: why that is not what the catalogue prefers; empty where it is.
+        deviation: what is not as the catalogue prefers or the hub has it, and why; empty where all is.
+        identity: what no other weights share.
     """
 
     spec: ModelSpec
@@ -49,6 +49,7 @@ class LoadedModel:
     revision: str | None
     precision: str
     deviation: str
+    identity: str
 
     @property
     def is_seq2seq(self) -> bool:
@@ -56,49 +57,91 @@ class LoadedModel:
         return self.spec.kind == "seq2seq"
 
 
-def device() -> torch.device:
-    """The accelerator of this machine, or its CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model before its weights are loaded.
+
+    Attributes:
+        adapter: where its LoRA adapter is; None for a model that has none.
+        base: where its weights are.
+        spec: the model with its kind as the configuration has it, pinned to its commit.
+    """
+
+    spec: ModelSpec
+    config: PreTrainedConfig
+    base: Source
+    adapter: Source | None
+
+    @property
+    def source(self) -> Source:
+        """Where the model is that was asked for."""
+        return self.adapter or self.base
 
 
-def weights_folder(source: str) -> str:
-    """A run folder of `finetune` keeps its weights in `model/`; everything else is its own source."""
-    inner = Path(source) / "model"
-    return str(inner) if (inner / "config.json").is_file() or (inner / "adapter_config.json").is_file() else source
-
-
-def load(spec: ModelSpec, settings: ModelSettings) -> LoadedModel:
-    """Load a model and its tokenizer for generation.
+def open_checkpoint(spec: ModelSpec) -> Checkpoint:
+    """Find a model and read its configuration; of a model on the hub that is all that gets downloaded.
 
     Raises:
-        RequestError: no such repository or folder, gated, or a precision that can't work.
+        RequestError: no such repository or folder, gated, without safetensors, or nothing that writes text.
         DialsumError: the hub can't be reached, or the files are damaged.
     """
     quiet()
-    source = weights_folder(spec.source)
+    source = find(spec.source, spec.revision)
     try:
         adapter = _adapter_config(source)
-        base = adapter["base_model_name_or_path"] if adapter else source
-        config = AutoConfig.from_pretrained(base)
-        spec = replace(spec, kind="seq2seq" if config.is_encoder_decoder else "causal")
-        tokenizer = AutoTokenizer.from_pretrained(source, clean_up_tokenization_spaces=False)
-        precision, deviation = choose_precision(spec, config, settings, base)
-        model = _load_weights(base, config, precision)
-        if adapter:
-            from peft import PeftModel
+        base = find(adapter["base_model_name_or_path"], adapter.get("revision")) if adapter else source
+        config = AutoConfig.from_pretrained(base.folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise explain(spec, source, error) from error
+    spec = replace(spec, kind="seq2seq" if config.is_encoder_decoder else "causal", revision=source.revision)
+    return Checkpoint(spec, config, base, source if adapter else None)
 
-            model = cast(PreTrainedModel, PeftModel.from_pretrained(model, source))
+
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """A model's tokenizer, for which no weights are needed; it pads where generation wants it.
+
+    Raises:
+        DialsumError: its files are damaged.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            checkpoint.source.folder, clean_up_tokenization_spaces=False, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
-        raise explain(spec, error) from error
+        raise explain(checkpoint.spec, checkpoint.source, error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "right" if spec.kind == "seq2seq" else "left"
+    tokenizer.padding_side = "right" if checkpoint.spec.kind == "seq2seq" else "left"
+    return tokenizer
+
+
+def load(spec: ModelSpec, settings: ModelSettings) -> LoadedModel:
+    """Load a model and its tokenizer for generation; from the hub, all of it at one commit.
+
+    Raises:
+        RequestError: as `open_checkpoint`, or a precision that can't work.
+        DialsumError: as `open_checkpoint`, or memory or disk run out, or weights are missing.
+    """
+    checkpoint = open_checkpoint(spec)
+    spec, config, base, source = checkpoint.spec, checkpoint.config, checkpoint.base, checkpoint.source
+    precision, deviation = choose_precision(spec, config, settings)
+    for each in (base, source):
+        fetch(each)
+    tokenizer = load_tokenizer(checkpoint)
+    try:
+        model = _load_weights(base, config, precision)
+        if checkpoint.adapter:
+            from peft import PeftModel
+
+            model = cast(PreTrainedModel, PeftModel.from_pretrained(model, checkpoint.adapter.folder))
+    except (OSError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
+        raise explain(spec, source, error) from error
     model.generation_config = _plain_generation(model.generation_config, tokenizer)
-    text_config = config.get_text_config(decoder=True)
-    layers = next((getattr(text_config, name) for name in LAYER_NAMES if hasattr(text_config, name)), None)
-    revision = getattr(config, "_commit_hash", None)
+    identity = " on ".join(each.identity() for each in dict.fromkeys((source, base)))
+    deviation = "; ".join(filter(None, (deviation, *dict.fromkeys((base.note, source.note)))))
     return LoadedModel(
-        spec, model.eval(), tokenizer, model.num_parameters(), layers, revision, precision, deviation
+        spec, model.eval(), tokenizer, model.num_parameters(), layers(config), source.revision or base.revision,
+        precision, deviation, identity,
     )  # fmt: skip
 
 
@@ -109,50 +152,15 @@ def quiet() -> None:
     transformers.utils.logging.add_handler(logging.NullHandler())
 
 
-def choose_precision(
-    spec: ModelSpec, config: PreTrainedConfig, settings: ModelSettings, source: str
-) -> tuple[str, str]:
-    """The precision to load in, and why it differs from the catalogue's choice (empty: it does not).
-
-    Raises:
-        RequestError: the precision asked for overflows or is not there.
-    """
-    on_gpu = device().type == "cuda"
-    overflows = config.model_type in ("t5", "mt5", "umt5")
-    wanted = settings.precision
-    if wanted == "fp16" and (overflows or not on_gpu):
-        why = "T5 overflows in fp16" if overflows else "a CPU computes fp16 wrongly or not at all"
-        raise RequestError(f"{spec.name}: {why}", "use --precision bf16 or fp32")
-    if wanted != "auto":
-        return wanted, ""
-    trained: str = spec.dtype or next((name for name in ("fp16", "fp32") if DTYPES[name] == config.dtype), "bf16")
-    if not on_gpu:
-        return "fp32", "" if trained == "fp32" else f"{trained} weights are held in fp32: no GPU here"
-    preferred = "bf16" if trained == "fp16" and overflows else trained
-    if preferred == "bf16" and not torch.cuda.is_bf16_supported():
-        preferred = "fp32" if overflows else "fp16"
-    free = torch.cuda.mem_get_info()[0]
-    needed = _weight_bytes(source)
-    if needed > FITS * free and spec.kind == "causal":
-        return "nf4", f"{needed / 2**30:.1f} GiB of weights don't fit into {free / 2**30:.1f} GiB: held in 4 bits"
-    changed = preferred != trained
-    return preferred, f"{trained} is not to be had for this model on this GPU: {preferred}" if changed else ""
-
-
-def _weight_bytes(source: str) -> int:
-    """Bytes of the safetensors files in a folder; 0 where they are not there yet."""
-    return sum(file.stat().st_size for file in Path(source).glob("*.safetensors"))
-
-
-def _adapter_config(source: str) -> dict[str, Any] | None:
-    path = Path(source) / "adapter_config.json"
+def _adapter_config(source: Source) -> dict[str, Any] | None:
+    path = source.folder / "adapter_config.json"
     if not path.is_file():
         return None
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return values
 
 
-def _load_weights(source: str, config: PreTrainedConfig, precision: str) -> PreTrainedModel:
+def _load_weights(source: Source, config: PreTrainedConfig, precision: str) -> PreTrainedModel:
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     quantization = None
     if precision == "nf4":
@@ -163,14 +171,19 @@ def _load_weights(source: str, config: PreTrainedConfig, precision: str) -> PreT
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
     torch.backends.cuda.matmul.allow_tf32 = True
-    model: PreTrainedModel = auto.from_pretrained(
-        source,
+    loaded: Any = auto.from_pretrained(
+        source.folder,
         config=config,
         dtype=DTYPES[precision],
         device_map={"": device()},
         quantization_config=quantization,
         use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
     )
+    model, loading = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
+    if missing := sorted(loading["missing_keys"]):  # transformers would go on with random numbers in their place
+        raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}")
     return model
 
 
@@ -180,31 +193,40 @@ def _plain_generation(theirs: GenerationConfig, tokenizer: PreTrainedTokenizerBa
     return GenerationConfig(pad_token_id=tokenizer.pad_token_id, **{name: getattr(theirs, name) for name in kept})
 
 
-def explain(spec: ModelSpec, error: Exception) -> DialsumError:
+def explain(spec: ModelSpec, source: Source, error: Exception) -> DialsumError:
     """What a loading error means for the user, and what to do about it."""
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    line = " ".join(str(error).split())[:300]
-    name = f"{spec.name} ({spec.source})" if spec.name != spec.source else spec.name
-    if any(isinstance(each, GatedRepoError) for each in causes):
+    name, text = spec.name, " ".join(str(error).split())
+    line = text if len(text) <= 300 else f"{text[:300]}…"
+    known = "choose a model that transformers knows: `dialsum models` lists some"
+    if out_of_memory(error):
+        return DialsumError(f"{name} does not fit into memory", "use --precision nf4, or a smaller model")
+    if "trust_remote_code" in text:
+        return RequestError(f"{name} brings program code of its own, and dialsum runs no code from a model", known)
+    if "does not recognize this architecture" in text:
+        kind = re.search(r"model type `([^`]*)`", text)
         return RequestError(
-            f"{name} is gated", f"accept its licence at huggingface.co/{spec.source}, then hf auth login"
+            f"{name} has an architecture{f' ({kind[1]})' if kind else ''} that transformers {transformers.__version__} "
+            "does not know",
+            f"pip install -U transformers, or {known}",
         )
-    if any(isinstance(each, RepositoryNotFoundError) for each in causes):
-        return RequestError(
-            f"{name}: the hub has no such repository, or it is private", "check the id, or hf auth login"
-        )
-    if any(isinstance(each, LocalEntryNotFoundError | HfHubHTTPError | ConnectionError) for each in causes):
-        return DialsumError(
-            f"{name} is not in the cache, and the hub can't be reached", "check the network and HF_HUB_OFFLINE"
-        )
-    if isinstance(error, OSError) and ("offline" in line.lower() or "couldn't connect" in line.lower()):
-        return DialsumError(
-            f"{name} is not in the cache, and the hub can't be reached", "check the network and HF_HUB_OFFLINE"
-        )
-    return DialsumError(
-        f"{name} can't be loaded: {line}", "check the folder or repository; --debug shows the traceback"
-    )
+    if "Unrecognized model" in text:
+        return RequestError(f"{name} has no config.json that names an architecture", known)
+    if "Unrecognized configuration class" in text:
+        return RequestError(f"{name} is a model that writes no text", known)
+    again = "copy the folder again"
+    if source.revision:
+        again = f"delete '{source.folder}', and run the same command again"
+    if isinstance(error, SafetensorError) or "weights are missing" in text:
+        return DialsumError(f"the weights of {name} are not whole: {line}", again)
+    if isinstance(error, OSError) and "no file named" in text.lower():
+        return DialsumError(f"{name} has no weights as safetensors in '{source.folder}'", again)
+    return DialsumError(f"{name} can't be loaded: {line}", f"{again}; --debug shows the traceback")
+
+
+# How torch says that memory ran out where it has no class for it: a CPU's allocator, cuBLAS's workspace.
+_NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, the device's or the machine's."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _NO_MEMORY)

@@ -49,6 +49,7 @@ class PromptIds:
 class _SlotPrompt:
     """A marked text with a slot for the dialogue, between ids that the tokenizer puts around it."""
 
+    name: str | None = None
     has_template = False
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -87,6 +88,10 @@ class _SlotPrompt:
         before = self._tokens.pieces(self._tokens.names(self._left) + self._before)
         after = self._tokens.pieces(self._after + self._tokens.names(self._right))
         return [*before, Piece(prompt.dialogue, control=False), *after]
+
+    def control_ids(self) -> list[int]:
+        """The ids of the control tokens, the same ones in every prompt."""
+        return [*self._left, *self._tokens.controls(self._before + self._after), *self._right]
 
     def describe(self, prompt: PromptIds) -> str:
         """The exact text of an encoded prompt with its control tokens as `⟦<s>⟧`, and below it the ids."""
@@ -128,6 +133,7 @@ class ChatPrompt(_SlotPrompt):
     All that depends on the template is done once, here.
 
     Attributes:
+        name: the prompt's, or `plain` where the model has no chat template.
         has_template: whether the model has a chat template.
         opens_thought: whether the template makes the model think, by opening a `<think>` block for it.
         end_ids: the token ids that end an answer: EOS, and what the template puts behind an assistant's turn.
@@ -139,6 +145,7 @@ class ChatPrompt(_SlotPrompt):
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
         super().__init__(tokenizer)
         self.has_template = bool(tokenizer.chat_template)
+        self.name = prompt.name if self.has_template else "plain"
         eos = _eos(tokenizer)
         messages: list[dict[str, str]] = []
         asked, answered = prompt.plain, f"{prompt.plain} {_ANSWER}"

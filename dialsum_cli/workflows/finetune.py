@@ -3,15 +3,17 @@
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import write_submission
-from dialsum_cli.errors import RequestError
+from dialsum_cli.errors import one_line
 from dialsum_cli.metrics.scoring import Score, Scorer
+from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.results import FinetuneResult, FinetuneRun, QuietReporter, Reporter, Scores
+from dialsum_cli.results import DataFacts, FinetuneResult, FinetuneRun, QuietReporter, Reporter, Scores
 from dialsum_cli.runs import data_facts, file_name, new_folder, provenance, start_run
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.summarizer import Summarizer, Summary, collect
@@ -23,24 +25,31 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
     """Fine-tune each model and score it on dev before and after; one that fails does not stop the others.
 
     Raises:
+        RequestError: there is no such prompt, or a model that can't be fine-tuned.
         DataError: the training or dev data can't be read, or lack summaries.
     """
+    from dialsum_cli.training.trainers import check_trainable
+
     reporter = reporter or QuietReporter()
+    specs = [registry.resolve(name) for name in settings.models]
+    for spec in specs:  # before hours of work, not after
+        check_trainable(spec, settings)
+    load_prompt(settings.prompt)
     train, dev = (
         read_dialogues(path, columns=settings.columns, references=True, note=reporter.note)
         for path in (settings.train, settings.dev)
     )
+    facts = {"train": data_facts(settings.train, len(train)), "dev": data_facts(settings.dev, len(dev))}
     scorer = Scorer([dialogue.references for dialogue in dev], seed=settings.seed)
     runs = []
-    for name in settings.models:
-        spec = registry.resolve(name)
+    for spec in specs:
         try:
-            runs.append(_finetune_one(spec, settings, train, dev, scorer, reporter))
+            runs.append(_finetune_one(spec, settings, train, dev, facts, scorer, reporter))
         except Exception as error:  # whatever one model raises is its row, and the others go on
-            logger.exception("%s failed", name)
-            line = " ".join(str(error).split()) or type(error).__name__
-            reporter.warn(f"{name} failed: {line}")
-            runs.append(FinetuneRun(model=name, status="failed", error=line))
+            logger.exception("%s failed", spec.name)
+            line = one_line(error)
+            reporter.warn(f"{spec.name} failed: {line}")
+            runs.append(FinetuneRun(model=spec.name, status="failed", error=line))
     return FinetuneResult(runs=runs, signature=scorer.signature)
 
 
@@ -49,34 +58,33 @@ def _finetune_one(
     settings: FinetuneSettings,
     train: Sequence[Dialogue],
     dev: Sequence[Dialogue],
+    facts: Mapping[str, DataFacts],
     scorer: Scorer,
     reporter: Reporter,
 ) -> FinetuneRun:
-    from dialsum_cli.generation.engines import open_summarizer
-    from dialsum_cli.training.trainers import TRAINERS, resolve_recipe
+    from dialsum_cli.generation.engines import open_summarizer, peak_memory_gib
+    from dialsum_cli.training.trainers import TRAINERS, check_trainable, resolve_recipe
 
-    if spec.kind == "baseline":
-        raise RequestError(f"'{spec.name}' is a baseline: it has no weights to train", "name a model")
-    with open_summarizer(spec, settings, reporter) as (summarizer, loaded):
-        kind = "seq2seq" if loaded.is_seq2seq else "causal"
-        if kind not in TRAINERS:
-            raise RequestError(f"{spec.name}: only encoder-decoder models can be fine-tuned so far", "try tiny-bart")
+    with open_summarizer(spec, settings.model_copy(update={"precision": "fp32"}), reporter) as (summarizer, loaded):
+        check_trainable(loaded.spec, settings)  # now that its kind is known
         recipe = resolve_recipe(loaded.spec, settings)
         with start_run(new_folder(settings.output_dir / file_name(spec.name)), settings) as run:
             before, _ = _evaluate(summarizer, dev, scorer, reporter, f"{spec.name}: before")
-            trained = TRAINERS[kind](loaded, train, recipe, settings, run.folder / "checkpoints", reporter)
+            trained = TRAINERS["seq2seq"](loaded, train, recipe, settings, run.folder / "checkpoints", reporter)
             after, summaries = _evaluate(summarizer, dev, scorer, reporter, f"{spec.name}: after")
             loaded.model.save_pretrained(run.folder / "model")
             loaded.tokenizer.save_pretrained(run.folder / "model")
             rows = [(summary.fname, summary.text) for summary in summaries]
             write_submission(run.folder / "predictions.csv", rows, overwrite=True)
             run.write("history.csv", _history(trained.history))
-            data = {name: data_facts(getattr(settings, name), len(rows)).model_dump()
-                    for name, rows in (("train", train), ("dev", dev))}  # fmt: skip
             run.write_json(
                 "provenance.json",
                 provenance(
-                    data=data, model=spec.source, revision=loaded.revision, recipe=recipe, metric=scorer.signature
+                    data={name: fact.model_dump() for name, fact in facts.items()},
+                    model=spec.source,
+                    revision=loaded.revision,
+                    recipe=asdict(recipe),
+                    metric=scorer.signature,
                 ),
             )
             result = FinetuneRun(
@@ -86,7 +94,7 @@ def _finetune_one(
                 trainable_parameters=trained.trainable_parameters,
                 train_seconds=trained.seconds,
                 tokens_per_second=trained.tokens_per_second,
-                best_step=trained.steps,
+                peak_memory_gib=peak_memory_gib(),
                 before=_scores(before),
                 after=_scores(after),
             )
@@ -98,7 +106,7 @@ def _evaluate(
     summarizer: Summarizer, dev: Sequence[Dialogue], scorer: Scorer, reporter: Reporter, title: str
 ) -> tuple[Score, list[Summary]]:
     with reporter.stage(title, len(dev), "dialogues") as stage:
-        summaries = collect(summarizer, dev, lambda summary: stage.advance())
+        summaries = collect(summarizer, dev, lambda batch: stage.advance(len(batch.summaries)))
     return scorer.score([summary.text for summary in summaries]), summaries
 
 

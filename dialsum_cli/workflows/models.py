@@ -5,7 +5,7 @@ from dialsum_cli.results import CatalogueRow, ModelsResult, QuietReporter, Repor
 from dialsum_cli.settings import ModelsSettings
 
 
-def models(settings: ModelsSettings, reporter: Reporter | None = None) -> ModelsResult:
+def list_models(settings: ModelsSettings, reporter: Reporter | None = None) -> ModelsResult:
     """The catalogue, or one model of it.
 
     Raises:

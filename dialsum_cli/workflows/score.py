@@ -1,39 +1,300 @@
 """`dialsum score`: judge prediction files against a gold file."""
 
-from dialsum_cli.data.dialogues import read_gold
+import csv
+import io
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dialsum_cli.data.dialogues import Dialogue, read_gold, read_gold_dialogues
 from dialsum_cli.data.submissions import align, read_submission
-from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer
-from dialsum_cli.results import QuietReporter, Reporter, ScoreResult, SystemScore
+from dialsum_cli.errors import RequestError
+from dialsum_cli.metrics.diagnostics import ItemDiagnostics, diagnose, summarise, swap_speakers
+from dialsum_cli.metrics.differences import differences
+from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
+from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
+from dialsum_cli.metrics.rouge import PreparedText, rouge
+from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, agreement, other_items, score_all
+from dialsum_cli.metrics.statistics import LEVEL, Comparison, bootstrap_interval, compare, holm
+from dialsum_cli.metrics.verification import verify
+from dialsum_cli.results import (
+    Diagnostics,
+    QuietReporter,
+    Reporter,
+    ScoredItems,
+    ScoreResult,
+    SystemItems,
+    SystemScore,
+    Verification,
+    WorstCase,
+)
+from dialsum_cli.runs import data_facts, provenance, write_atomically
 from dialsum_cli.settings import ScoreSettings
+
+ON_THE_PAGE = 10
+"""Worst cases of each system that the report shows where no number was asked for."""
+SHOWN = 5
 
 
 def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreResult:
-    """Score each prediction file against the last file, the gold, joined by `fname`.
+    """Score each prediction file against the last file, the gold, joined by `fname`, and compare it with the first.
 
     Raises:
         DataError: a file can't be read, or the ids of a prediction file are not those of the gold.
+        RequestError: a file to write exists, or is one of those to read.
+        MissingPartError: Mecab isn't installed as it has to be.
+        DialsumError: Mecab's dictionary is another one; or a score is not what the package says (`verify`).
     """
     reporter = reporter or QuietReporter()
-    *paths, gold_path = settings.files
-    predictions = {str(path): read_submission(path, columns=settings.columns, note=reporter.note) for path in paths}
-    gold = read_gold(gold_path, columns=settings.columns, note=reporter.note)
-    aligned = {path: align(path, summaries, gold, gold_path) for path, summaries in predictions.items()}
-    scorer = Scorer(list(gold.values()), seed=settings.seed)
-    systems = []
-    for path, hypotheses in aligned.items():
-        result = scorer.score(hypotheses)
-        systems.append(
-            SystemScore(
-                path=path,
-                rouge1=result.rouge1,
-                rouge2=result.rouge2,
-                rougeL=result.rougeL,
-                final_score=result.final_score,
-                rouge_sum=result.rouge_sum,
-                ci95=result.ci95,
-                n=result.n,
-                empty=result.empty,
+    _check_outputs(settings)
+    tokenizer = tokenizer_named(settings.tokenizer, allow_other_dictionary=settings.allow_other_dictionary)
+    if tokenizer.dictionary not in ("none", DICTIONARY):
+        reporter.warn(f"Mecab's dictionary is {tokenizer.dictionary}, not {DICTIONARY}: compare with nothing else")
+    rows = _read_gold(settings, reporter)
+    summaries = [_read_system(path, settings, rows, reporter) for path in settings.files[:-1]]
+    scores, swapped, floor = _measure(settings, tokenizer, rows, summaries, reporter)
+    for path, measured in zip(settings.files, scores, strict=False):
+        _warn(path, measured, floor, rows, reporter)
+
+    references = [row.references for row in rows]
+    systems, items = [], []
+    comparisons: list[_Compared | None] = [None, *_compare(scores, settings.seed)]
+    for path, texts, measured, exchanged, compared in zip(
+        settings.files[:-1], summaries, scores, swapped, comparisons, strict=True
+    ):
+        swaps = sum(map(_better, exchanged.items.final_score, measured.items.final_score))
+        diagnostics = summarise(_diagnose(texts, rows, tokenizer), empty=measured.empty, speaker_swaps=swaps)
+        count = settings.worst or (ON_THE_PAGE if settings.report else 0)
+        worst = list(_worst(texts, rows, measured, count, tokenizer))
+        systems.append(_system(path, measured, rows, diagnostics, compared, worst[: settings.worst]))
+        items.append(
+            SystemItems(
+                texts, measured.items.rouge1, measured.items.rouge2, measured.items.rougeL,
+                measured.items.final_score, worst,
             )
-        )
-    floor = {"constant sentence": scorer.score([CONSTANT_SENTENCE] * len(gold)).final_score}
-    return ScoreResult(systems=systems, signature=scorer.signature, floor=floor)
+        )  # fmt: skip
+    several = len(rows[0].references) > 1
+    agreed = agreement(references, refs=settings.refs, tokenizer=tokenizer) if several else []
+    result = ScoreResult(
+        systems=systems,
+        signature=scores[0].signature,
+        floor={name: each.final_score for name, each in floor.items()},
+        ceiling={f"reference {number} against the others": value for number, value in enumerate(agreed, 1)},
+        tokenizer=settings.tokenizer,
+        refs=settings.refs,
+        references=len(rows[0].references),
+        verification=_verify(settings, tokenizer, references, summaries, scores) if settings.verify else None,
+        files=[path for path in (settings.per_item, settings.report) if path],
+        items=ScoredItems(
+            fnames=[row.fname for row in rows],
+            dialogues=[row.text for row in rows],
+            topics=[row.topic for row in rows],
+            references=references,
+            systems=items,
+        ),
+    )
+    if settings.per_item:
+        table = _per_item(result, [_diagnose(texts, rows, tokenizer) for texts in summaries], scores, swapped)
+        write_atomically(settings.per_item, table, overwrite=settings.overwrite)
+    if settings.report:
+        write_atomically(settings.report, _page(result, settings), overwrite=settings.overwrite)
+    return result
+
+
+def _check_outputs(settings: ScoreSettings) -> None:
+    read = {path.resolve() for path in (*settings.files, *settings.gold)}
+    for path in filter(None, (settings.per_item, settings.report)):
+        if path.resolve() in read:
+            raise RequestError(f"'{path}' is one of the files to read", "give another name to write to")
+        if path.exists() and not settings.overwrite:
+            raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
+
+
+def _read_gold(settings: ScoreSettings, reporter: Reporter) -> list[Dialogue]:
+    """The rows of the gold, with the references of all gold files."""
+    path = settings.files[-1]
+    rows = read_gold_dialogues(path, columns=settings.columns, note=reporter.note)
+    for more in settings.gold:
+        references = read_gold(more, columns=settings.columns, note=reporter.note)
+        aligned = align(more, references, [row.fname for row in rows], path)
+        rows = [
+            Dialogue(row.fname, row.text, row.references + others, row.topic)
+            for row, others in zip(rows, aligned, strict=True)
+        ]
+    return rows
+
+
+def _read_system(path: Path, settings: ScoreSettings, rows: Sequence[Dialogue], reporter: Reporter) -> list[str]:
+    summaries = read_submission(path, columns=settings.columns, note=reporter.note)
+    return align(path, summaries, [row.fname for row in rows], settings.files[-1])
+
+
+def _measure(
+    settings: ScoreSettings,
+    tokenizer: Tokenizer,
+    rows: Sequence[Dialogue],
+    summaries: Sequence[Sequence[str]],
+    reporter: Reporter,
+) -> tuple[list[Score], list[Score], dict[str, Score]]:
+    """In one pass the scores of the systems, of the same texts with their speakers exchanged, and of the floor."""
+    floor: dict[str, Iterator[str]] = {"constant sentence": (CONSTANT_SENTENCE for _ in rows)}
+    if len(rows) > 1:
+        others = other_items(len(rows), settings.seed)
+        floor["another row's summary"] = (rows[other].references[0] for other in others)
+    with reporter.stage("Scoring", len(rows), "rows") as stage:
+
+        def references() -> Iterator[Sequence[str]]:
+            for row in rows:
+                yield row.references
+                stage.advance()
+
+        swapped = (map(swap_speakers, texts) for texts in summaries)
+        scores = score_all(
+            [*summaries, *swapped, *floor.values()], references(),
+            refs=settings.refs, tokenizer=tokenizer, seed=settings.seed,
+        )  # fmt: skip
+    count = len(summaries)
+    return scores[:count], scores[count : 2 * count], dict(zip(floor, scores[2 * count :], strict=True))
+
+
+def _warn(path: Path, measured: Score, floor: dict[str, Score], rows: Sequence[Dialogue], reporter: Reporter) -> None:
+    if measured.empty:
+        names = ", ".join(rows[index].fname for index in measured.empty_items[:SHOWN])
+        more = f" and {measured.empty - SHOWN} more" if measured.empty > SHOWN else ""
+        count = f"{measured.empty} prediction{'s' * (measured.empty > 1)}"
+        reporter.warn(f"'{path}': {count} without a word (none, or only periods) score 0: {names}{more}")
+    for name, each in floor.items():
+        if measured.final_score < each.final_score:
+            reporter.warn(f"'{path}' scores {measured.final_score:.2f}, below the {each.final_score:.2f} of {name}")
+
+
+def _better(one: float, other: float) -> bool:
+    return one > other + 1e-9  # sums in another order differ in their last bits
+
+
+_Compared = tuple[Comparison, tuple[float, float], float]
+"""A comparison with the first system, the difference's interval, and the adjusted p."""
+
+
+def _compare(scores: Sequence[Score], seed: int) -> Iterator[_Compared]:
+    first, *others = (each.items.final_score for each in scores)
+    comparisons = [compare(items, first, seed=seed) for items in others]
+    adjusted = holm([each.p_value for each in comparisons])
+    for items, comparison, p_value in zip(others, comparisons, adjusted, strict=True):
+        gains = array("d", map(float.__sub__, items, first))
+        yield comparison, bootstrap_interval(gains, seed=seed), p_value
+
+
+def _diagnose(texts: Sequence[str], rows: Sequence[Dialogue], tokenizer: Tokenizer) -> Iterator[ItemDiagnostics]:
+    for text, row in zip(texts, rows, strict=True):
+        yield diagnose(text, row.references, row.text, names=tokenizer.names)
+
+
+def _worst(
+    texts: Sequence[str], rows: Sequence[Dialogue], measured: Score, count: int, tokenizer: Tokenizer
+) -> Iterator[WorstCase]:
+    finals = measured.items.final_score
+    for index in sorted(range(len(rows)), key=finals.__getitem__)[:count]:
+        text, row = texts[index], rows[index]
+        prepared = PreparedText(tokenizer.join(text))
+        nearest = max(row.references, key=lambda each: rouge(prepared, PreparedText(tokenizer.join(each))).mean)
+        reference, summary = differences(text, nearest, tokenizer)
+        yield WorstCase(index=index, fname=row.fname, final_score=finals[index], reference=reference, summary=summary)
+
+
+def _system(
+    path: Path,
+    measured: Score,
+    rows: Sequence[Dialogue],
+    diagnostics: Diagnostics,
+    compared: _Compared | None,
+    worst: list[WorstCase],
+) -> SystemScore:
+    system = SystemScore(
+        path=str(path),
+        rouge1=measured.rouge1,
+        rouge2=measured.rouge2,
+        rougeL=measured.rougeL,
+        final_score=measured.final_score,
+        rouge_sum=measured.rouge_sum,
+        ci95=measured.ci95,
+        n=measured.n,
+        empty=measured.empty,
+        empty_fnames=[rows[index].fname for index in measured.empty_items],
+        by_refs=measured.by_refs,
+        diagnostics=diagnostics,
+        worst=worst,
+    )
+    if compared is None:
+        return system
+    comparison, interval, p_value = compared
+    return system.model_copy(
+        update={
+            "difference": comparison.difference,
+            "difference_ci95": interval,
+            "p_value": p_value,
+            "p_value_unadjusted": comparison.p_value,
+            "wins": comparison.wins,
+            "ties": comparison.ties,
+            "losses": comparison.losses,
+            "tied": p_value >= LEVEL,
+        }
+    )
+
+
+def _verify(
+    settings: ScoreSettings,
+    tokenizer: Tokenizer,
+    references: Sequence[Sequence[str]],
+    summaries: Sequence[Sequence[str]],
+    scores: Sequence[Score],
+) -> Verification:
+    verified = [
+        verify(measured, texts, references, refs=settings.refs, tokenizer=tokenizer)
+        for measured, texts in zip(scores, summaries, strict=True)
+    ]
+    return Verification(pairs=sum(each.pairs for each in verified), raised=sum(each.raised for each in verified))
+
+
+def _per_item(
+    result: ScoreResult,
+    diagnostics: Sequence[Iterator[ItemDiagnostics]],
+    scores: Sequence[Score],
+    swapped: Sequence[Score],
+) -> str:
+    """One row per system and item; no text of a dialogue or summary but the names, numbers and tags found."""
+    assert result.items is not None
+    findings = ("unknown_tags", "lost_tags", "broken_tags", "unsupported_names", "unsupported_numbers")
+    shares = ("length_ratio", "repetition_rate", "tag_fidelity", "korean_ratio")
+    names = ("rouge1", "rouge2", "rougeL", "final_score")
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        ["system", "fname", "topic", *names, "empty", "cut_off", "speaker_swap", *shares, "foreign_scripts", *findings]
+    )
+    for system, rows, measured, exchanged in zip(result.systems, diagnostics, scores, swapped, strict=True):
+        empty = set(measured.empty_items)
+        for index, row in enumerate(rows):
+            finals = measured.items.final_score[index], exchanged.items.final_score[index]
+            writer.writerow(
+                [
+                    system.path, result.items.fnames[index], result.items.topics[index],
+                    *(getattr(measured.items, name)[index] for name in names),
+                    int(index in empty), int(row.cut_off), int(_better(finals[1], finals[0])),
+                    *(getattr(row, name) for name in shares), " ".join(row.foreign_scripts),
+                    *(" ".join(getattr(row, name) or ()) for name in findings),
+                ]
+            )  # fmt: skip
+    return buffer.getvalue()
+
+
+def _page(result: ScoreResult, settings: ScoreSettings) -> str:
+    from dialsum_cli.reports.page import render
+    from dialsum_cli.reports.score import score_page
+
+    facts = [data_facts(path, result.systems[0].n).model_dump() for path in (*settings.files, *settings.gold)]
+    page = score_page(
+        result, settings=settings.model_dump(mode="json"), provenance=provenance(data=facts),
+        interval=bootstrap_interval,
+    )  # fmt: skip
+    return render(page)

@@ -2,141 +2,259 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
-from time import perf_counter
 
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import write_submission
+from dialsum_cli.errors import DialsumError
 from dialsum_cli.metrics.scoring import Score, Scorer
+from dialsum_cli.metrics.statistics import compare, holm
 from dialsum_cli.models.baselines import BASELINES
+from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.results import LeaderboardRow, QuietReporter, Reporter, ScreenResult
+from dialsum_cli.results import LeaderboardRow, PreflightResult, PreflightRow, QuietReporter, Reporter, ScreenResult
 from dialsum_cli.runs import Run, data_facts, file_name, new_folder, provenance, start_run
 from dialsum_cli.settings import ScreenSettings
-from dialsum_cli.summarizer import Summarizer, Summary, collect
+from dialsum_cli.store import Resumed, SummaryStore
+from dialsum_cli.summarizer import Batch, Summary, collect
 from dialsum_cli.text import korean_ratio, tag_fidelity
 
 logger = logging.getLogger("dialsum")
+LONG = 600  # seconds of generation from which on an estimate is a warning
+LEVEL = 0.05  # of the tests behind `tied_with_best`
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the leaderboard, and the items' final scores that its rank rests on; empty where it has none."""
+
+    row: LeaderboardRow
+    items: Sequence[float] = ()
 
 
 def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> ScreenResult:
     """Rank models zero-shot on dialogues with references, baselines beneath.
 
-    A model that fails is a row with its error; the others still run.
+    A model that fails is a row with its error; the others still run. Summaries are kept under `output_dir/summaries`
+    as they are made, and never made again.
 
     Raises:
-        DataError: the data can't be read, or has no references.
+        RequestError: there is no such prompt.
+        DataError: the data can't be read, or has no references; or the prompt can't be used.
         DialsumError: the run folder can't be written.
     """
     reporter = reporter or QuietReporter()
+    load_prompt(settings.prompt)  # before hours of work, not after
     dialogues = read_dialogues(
         settings.data, columns=settings.columns, limit=settings.limit, references=True, note=reporter.note
     )
     facts = data_facts(settings.data, len(dialogues))
     scorer = Scorer([dialogue.references for dialogue in dialogues], seed=settings.seed)
     baselines = [name for name in registry.BASELINES if settings.baselines and (name != "random" or len(dialogues) > 1)]
+    specs = [registry.resolve(name) for name in dict.fromkeys([*settings.models, *baselines])]
     with start_run(new_folder(settings.output_dir), settings) as run:
-        rows: list[LeaderboardRow] = []
-        for name in dict.fromkeys([*settings.models, *baselines]):
-            rows.append(_screen_one(registry.resolve(name), settings, dialogues, scorer, run, reporter))
+        specs = _preflight(specs, settings, reporter)
+        job = _Job(settings, dialogues, scorer, run, reporter)
+        rows = rank([job.screen_one(spec) for spec in specs], seed=settings.seed)
         revisions = {row.model: row.revision for row in rows if row.revision}
         run.write_json(
             "provenance.json", provenance(data=facts.model_dump(), revisions=revisions, metric=scorer.signature)
         )
-        result = ScreenResult(leaderboard=rank(rows), signature=scorer.signature, data=facts, run_dir=run.folder)
+        result = ScreenResult(leaderboard=rows, signature=scorer.signature, data=facts, run_dir=run.folder)
         run.write("result.json", result.model_dump_json(indent=2))
     return result
 
 
-def _screen_one(
-    spec: ModelSpec,
-    settings: ScreenSettings,
-    dialogues: Sequence[Dialogue],
-    scorer: Scorer,
-    run: Run,
-    reporter: Reporter,
-) -> LeaderboardRow:
-    try:
+def _preflight(specs: Sequence[ModelSpec], settings: ScreenSettings, reporter: Reporter) -> list[ModelSpec]:
+    """Show what each model will need; returns the models, those of the hub pinned to the commit that they have now."""
+    pinned, rows = [], []
+    for spec in specs:
         if spec.kind == "baseline":
-            return _measure(spec, BASELINES[spec.name](settings.seed), settings, dialogues, scorer, run, reporter)
+            pinned.append(spec)
+            continue
+        from dialsum_cli.models.preflight import preflight
+
+        try:
+            spec, row = preflight(spec, settings)
+        except Exception as error:  # its own load says so again, and makes it a row of the leaderboard
+            logger.info("no pre-flight estimate for %s", spec.name, exc_info=True)
+            row = PreflightRow(model=spec.name, note=" ".join(str(error).split()))
+        pinned.append(spec)
+        rows.append(row)
+    if rows:
+        reporter.preview(PreflightResult(models=rows))
+    return pinned
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all models of a screening share."""
+
+    settings: ScreenSettings
+    dialogues: Sequence[Dialogue]
+    scorer: Scorer
+    run: Run
+    reporter: Reporter
+
+    def screen_one(self, spec: ModelSpec) -> Entry:
+        """A model's entry, whatever becomes of it."""
+        try:
+            if spec.kind == "baseline":
+                summaries = collect(BASELINES[spec.name](self.settings.seed), self.dialogues, lambda batch: None)
+                return self._score(LeaderboardRow(rank=None, model=spec.name, kind=spec.kind), summaries)
+            return self._generate(spec)
+        except Exception as error:  # whatever a model's own code raises is its row, and the others go on
+            logger.exception("%s failed", spec.name)
+            line = _one_line(error)
+            self.reporter.warn(f"{spec.name} failed: {line}")
+            return Entry(LeaderboardRow(rank=None, model=spec.name, kind=spec.kind, status="failed", error=line))
+
+    def _generate(self, spec: ModelSpec) -> Entry:
         from dialsum_cli.generation.engines import open_summarizer
 
-        with open_summarizer(spec, settings, reporter) as (summarizer, loaded):
-            row = _measure(loaded.spec, summarizer, settings, dialogues, scorer, run, reporter)
-            return row.model_copy(
-                update={
-                    "parameters": loaded.parameters,
-                    "layers": loaded.layers,
-                    "revision": loaded.revision,
-                    "precision": loaded.precision,
-                }
+        total = len(self.dialogues)
+        with open_summarizer(spec, self.settings, self.reporter) as (summarizer, loaded):
+            row = LeaderboardRow(
+                rank=None,
+                model=spec.name,
+                kind=loaded.spec.kind,
+                parameters=loaded.parameters,
+                layers=loaded.layers,
+                revision=loaded.revision,
+                prompt=summarizer.prompt_name,
+                precision=loaded.precision,
             )
-    except Exception as error:  # whatever a model's own code raises is its row, and the others go on
-        logger.exception("%s failed", spec.name)
-        line = " ".join(str(error).split()) or type(error).__name__
-        reporter.warn(f"{spec.name} failed: {line}")
-        return LeaderboardRow(rank=None, model=spec.name, kind=spec.kind, status="failed", error=line)
+            store = SummaryStore(self.settings.output_dir / "summaries", summarizer.ingredients())
+            watch = _Watch(spec.name, loaded.layers, total, self.settings.max_minutes_per_model, self.reporter)
+            try:
+                with self.reporter.stage(spec.name, total, "dialogues") as stage:
+
+                    def done(batch: Batch) -> None:
+                        stage.advance(len(batch.summaries))
+                        watch.see(batch)
+
+                    summaries = collect(Resumed(summarizer, store), self.dialogues, done)
+            except _TimeUp as stop:
+                self.reporter.warn(f"{spec.name} stopped: {stop}")
+                return Entry(row.model_copy(update={**watch.measured(), "status": "stopped", "error": str(stop)}))
+        cut = {
+            "truncated": sum(summary.truncated for summary in summaries),
+            "prompts_truncated": sum(summary.prompt_truncated for summary in summaries),
+        }
+        return self._score(row.model_copy(update={**watch.measured(), **cut}), summaries)
+
+    def _score(self, row: LeaderboardRow, summaries: Sequence[Summary]) -> Entry:
+        predictions = self.run.folder / "predictions" / f"{file_name(row.model)}.csv"
+        write_submission(predictions, ((summary.fname, summary.text) for summary in summaries), overwrite=True)
+        score = self.scorer.score([summary.text for summary in summaries])
+        return Entry(row.model_copy(update=_scores(self.dialogues, summaries, score)), score.items.final_score)
 
 
-def _measure(
-    spec: ModelSpec,
-    summarizer: Summarizer,
-    settings: ScreenSettings,
-    dialogues: Sequence[Dialogue],
-    scorer: Scorer,
-    run: Run,
-    reporter: Reporter,
-) -> LeaderboardRow:
-    start = perf_counter()
-    if spec.kind == "baseline":
-        summaries = collect(summarizer, dialogues, lambda summary: None)
-    else:
-        with reporter.stage(spec.name, len(dialogues), "dialogues") as stage:
-            summaries = collect(summarizer, dialogues, lambda summary: stage.advance())
-    seconds = perf_counter() - start
-    predictions = run.folder / "predictions" / f"{file_name(spec.name)}.csv"
-    write_submission(predictions, ((summary.fname, summary.text) for summary in summaries), overwrite=True)
-    return _row(spec, dialogues, summaries, scorer.score([summary.text for summary in summaries]), seconds)
+class _TimeUp(Exception):  # noqa: N818 - nothing went wrong
+    """A model has had its minutes."""
 
 
-def _row(
-    spec: ModelSpec, dialogues: Sequence[Dialogue], summaries: Sequence[Summary], score: Score, seconds: float
-) -> LeaderboardRow:
+@dataclass(slots=True)
+class _Watch:
+    """Adds up what a model's batches took, tells after this run's second one how long all will take, ends it in time.
+
+    The first batch is left out of the rate: it pays for warming up.
+    """
+
+    name: str
+    layers: int | None
+    total: int
+    max_minutes: float | None
+    reporter: Reporter
+    summaries: int = 0
+    seconds: float = 0.0
+    estimated_seconds: float | None = None
+    peak_memory_gib: float | None = None
+    batch_tokens: int | None = None
+    fresh: list[float] = field(default_factory=list)  # seconds of this run's own batches
+
+    def see(self, batch: Batch) -> None:
+        """Count a batch.
+
+        Raises:
+            _TimeUp: there is work left, and no time.
+        """
+        self.summaries += len(batch.summaries)
+        self.seconds += batch.seconds
+        if batch.peak_memory_gib is not None:
+            self.peak_memory_gib = max(self.peak_memory_gib or 0.0, batch.peak_memory_gib)
+        self.batch_tokens = batch.batch_tokens
+        if batch.reused:
+            self.reporter.note(f"{self.name}: {len(batch.summaries)} summaries are there from an earlier run")
+            return
+        self.fresh.append(batch.seconds)
+        if len(self.fresh) == 2 and batch.work_left > 0:
+            self._tell(batch.seconds * batch.work_left)
+        if self.max_minutes is not None and sum(self.fresh) >= 60 * self.max_minutes and batch.work_left > 0:
+            raise _TimeUp(
+                f"{self.summaries} of {self.total} dialogues after {sum(self.fresh) / 60:.1f} minutes; "
+                "the same command goes on from there"
+            )
+
+    def _tell(self, left: float) -> None:
+        self.estimated_seconds = self.seconds + left
+        depth = f", {self.layers} layers deep," if self.layers else ""
+        line = f"{self.name}{depth} will take about {_duration(left)} more, judging by its first two batches"
+        limited = self.max_minutes is not None and sum(self.fresh) + left > 60 * self.max_minutes
+        if left > LONG or limited:
+            self.reporter.warn(f"{line}; " + ("it will be stopped" if limited else "--max-minutes-per-model stops it"))
+        else:
+            self.reporter.note(line)
+
+    def measured(self) -> dict[str, object]:
+        """The row's measurements by their names."""
+        return {
+            "summaries": self.summaries,
+            "seconds": self.seconds,
+            "dialogues_per_second": self.summaries / self.seconds if self.seconds else None,
+            "estimated_seconds": self.estimated_seconds,
+            "peak_memory_gib": self.peak_memory_gib,
+            "batch_tokens": self.batch_tokens,
+        }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _one_line(error: Exception) -> str:
+    line = " ".join(str(error).split()) or type(error).__name__
+    return f"{line} (try: {error.remedy})" if isinstance(error, DialsumError) and error.remedy else line
+
+
+def _scores(dialogues: Sequence[Dialogue], summaries: Sequence[Summary], score: Score) -> dict[str, object]:
     pairs = [(summary.text, dialogue.text) for summary, dialogue in zip(summaries, dialogues, strict=True)]
     fidelities = [share for text, dialogue in pairs if (share := tag_fidelity(text, dialogue)) is not None]
-    generated = spec.kind != "baseline"
-    return LeaderboardRow(
-        rank=None,
-        model=spec.name,
-        kind=spec.kind,
-        rouge1=score.rouge1,
-        rouge2=score.rouge2,
-        rougeL=score.rougeL,
-        final_score=score.final_score,
-        rouge_sum=score.rouge_sum,
-        ci95=score.ci95,
-        korean_ratio=fmean(korean_ratio(text, dialogue) for text, dialogue in pairs),
-        tag_fidelity=fmean(fidelities) if fidelities else None,
-        empty=score.empty,
-        truncated=sum(summary.truncated for summary in summaries) if generated else None,
-        prompts_truncated=sum(summary.prompt_truncated for summary in summaries) if generated else None,
-        seconds=seconds if generated else None,
-        dialogues_per_second=len(dialogues) / seconds if generated else None,
-    )
+    names = ("rouge1", "rouge2", "rougeL", "final_score", "rouge_sum", "ci95", "empty")
+    return {name: getattr(score, name) for name in names} | {
+        "summaries": len(summaries),
+        "korean_ratio": fmean(korean_ratio(text, dialogue) for text, dialogue in pairs),
+        "tag_fidelity": fmean(fidelities) if fidelities else None,
+    }
 
 
-def rank(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
-    """The rows best first, failures last; models below the best baseline are marked."""
-    floor = max((row.final_score or 0.0 for row in rows if row.kind == "baseline"), default=0.0)
-    scored = sorted((row for row in rows if row.final_score is not None), key=lambda row: -(row.final_score or 0.0))
-    ranked = [
-        row.model_copy(
+def rank(entries: Sequence[Entry], *, seed: int = 42) -> list[LeaderboardRow]:
+    """The rows best first, those without scores last; ties with the best and what is below a baseline are marked."""
+    scored = sorted((entry for entry in entries if entry.items), key=lambda entry: -(entry.row.final_score or 0.0))
+    floor = max((entry.row.final_score or 0.0 for entry in scored if entry.row.kind == "baseline"), default=0.0)
+    p_values = holm([compare(entry.items, scored[0].items, seed=seed).p_value for entry in scored[1:]])
+    marked = [
+        entry.row.model_copy(
             update={
                 "rank": place,
-                "below_baseline": row.kind != "baseline" and (row.final_score or 0.0) < floor,
+                "tied_with_best": p_value > LEVEL,
+                "below_baseline": entry.row.kind != "baseline" and (entry.row.final_score or 0.0) < floor,
             }
         )
-        for place, row in enumerate(scored, 1)
+        for place, (entry, p_value) in enumerate(zip(scored, [1.0, *p_values], strict=False), 1)
     ]
-    return ranked + [row for row in rows if row.final_score is None]
+    return marked + [entry.row for entry in entries if not entry.items]

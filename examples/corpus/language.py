@@ -44,7 +44,7 @@ def final_consonant(text: str) -> int:
     if last.isascii() and last.isalpha():
         acronym = last.isupper()
         return (
-            LATIN_FINALS.get(last.lower(), 0) if not acronym else {"L": RIEUL, "M": 16, "N": 4, "R": RIEUL}.get(last, 0)
+            LATIN_FINALS.get(last.lower(), 0) if not acronym else ACRONYM_FINALS.get(last, 0)
         )
     raise ValueError(f"no particle can follow {text[-10:]!r}")
 

@@ -390,6 +390,7 @@ def make(name: str, data: Path, folder: Path, recipe: Recipe, device: torch.devi
     record = {
         "recipe": asdict(recipe),
         "train_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
+        "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "rows": len(rows),
         "topics": topics,
         "loss": round(sum(last) / len(last), 4),  # with label smoothing, mean of the last 100 steps

@@ -23,37 +23,55 @@ class Memory:
         return batch
 
 
-def quiet(message: str) -> None:
-    pass
+def run(memory: Memory, budget: int, shrunk=lambda budget: None) -> list[int]:
+    """The rows in the order in which they were done."""
+    return [row for batch, _ in run_batches(memory.lengths, budget, memory.run, shrunk) for row in batch]
 
 
 @given(LENGTHS, st.integers(1, 200))
 def test_every_row_runs_once_within_the_budget_longest_first(lengths, budget):
     memory = Memory(lengths, limit=10**9)
-    assert sorted(run_batches(lengths, budget, memory.run, quiet)) == list(range(len(lengths)))
+    assert sorted(run(memory, budget)) == list(range(len(lengths)))
     for batch in memory.batches:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
     order = [lengths[i] for batch in memory.batches for i in batch]
     assert order == sorted(lengths, reverse=True)
 
 
+@given(LENGTHS, st.integers(1, 200))
+def test_the_work_left_is_that_of_the_batches_to_come(lengths, budget):
+    memory = Memory(lengths, limit=10**9)
+    left = [work_left for _, work_left in run_batches(lengths, budget, memory.run, lambda budget: None)]
+    costs = [len(batch) * max(lengths[i] for i in batch) for batch in memory.batches]
+    assert left == pytest.approx([sum(costs[i + 1 :]) / cost for i, cost in enumerate(costs)])
+
+
 @given(LENGTHS, st.integers(50, 200))
 def test_out_of_memory_loses_no_row_and_repeats_none(lengths, limit):
     memory = Memory(lengths, limit)
-    warnings: list[str] = []
-    assert sorted(run_batches(lengths, 10**6, memory.run, warnings.append)) == list(range(len(lengths)))
-    assert len(warnings) == memory.failures
+    budgets: list[int] = []
+    assert sorted(run(memory, 10**6, budgets.append)) == list(range(len(lengths)))
+    assert len(budgets) == memory.failures
+    assert budgets == sorted(budgets, reverse=True)
     assert sorted(i for batch in memory.batches for i in batch) == list(range(len(lengths)))
 
 
 def test_a_row_that_does_not_fit_is_an_error_that_names_its_length():
-    memory = Memory([7, 90, 3], limit=50)
-    with pytest.raises(DialsumError, match="90 tokens"):
-        list(run_batches(memory.lengths, 1000, memory.run, quiet))
+    with pytest.raises(DialsumError, match="90 tokens") as raised:
+        run(Memory([7, 90, 3], limit=50), 1000)
+    assert "--precision nf4" in raised.value.remedy
+
+
+def test_what_is_no_lack_of_memory_is_not_tried_again():
+    def fail(batch):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        next(run_batches([1, 2], 10, fail, lambda budget: None))
 
 
 def test_results_come_as_soon_as_their_batch_is_done():
     memory = Memory([10] * 6, limit=10**9)
-    results = run_batches(memory.lengths, 20, memory.run, quiet)
+    results = run_batches(memory.lengths, 20, memory.run, lambda budget: None)
     next(results)
     assert memory.batches == [[0, 1]]

@@ -175,3 +175,18 @@ def test_another_dictionary_is_an_error_unless_allowed(tmp_path):
     assert answer.startswith(f"DialsumError | Mecab's dictionary is 2.1.1.post2/2, not {DICTIONARY}")
     code = "from dialsum_cli.metrics.morphemes import tokenizer; t = tokenizer(allow_other_dictionary=True)"
     assert ask(tmp_path, f"{code}; print(t.join('안녕하세요'), t.dictionary)") == "안녕 하세요 2.1.1.post2/2\n"
+
+    gold = tmp_path / "gold.csv"
+    gold.write_text("fname,summary\na,안녕하세요\nb,하세요\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PYTHONIOENCODING": "utf-8"}
+
+    def scored(*flags):
+        command = [sys.executable, "-m", "dialsum_cli", "score", str(gold), str(gold), *flags]
+        return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
+
+    refused, allowed = scored(), scored("--allow-other-dictionary")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "its scores compare with no others" in refused.stderr
+    assert allowed.returncode == 0
+    assert "|dic:2.1.1.post2/2|" in allowed.stdout
+    assert "Warning: Mecab's dictionary is 2.1.1.post2/2" in allowed.stderr

@@ -11,7 +11,7 @@ from dialsum_cli import __version__
 from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.metrics.rouge import referee
-from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer, score
+from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer, agreement, other_items, score, score_all
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -146,6 +146,36 @@ def test_several_references():
         assert list(getattr(mean.items, name)) == pytest.approx([sum(pair) / 2 for pair in pairs])
         assert list(getattr(best.items, name)) == pytest.approx([max(pair) for pair in pairs])
     assert best.final_score > mean.final_score
+    assert mean.by_refs == {"mean": mean.final_score, "best": pytest.approx(best.final_score)}
+    assert best.by_refs == {"best": best.final_score, "mean": pytest.approx(mean.final_score)}
+    assert score(SYSTEM, GOLD).by_refs == {"mean": score(SYSTEM, GOLD).final_score}
+
+
+def test_several_systems_in_one_pass_score_as_each_alone():
+    systems = [SYSTEM, SYSTEM[::-1], ["", *SYSTEM[1:]]]
+    assert score_all([iter(each) for each in systems], iter(GOLD), tokenizer=tokenizer()) == [
+        score(each, GOLD) for each in systems
+    ]
+    with pytest.raises(DataError, match="there are only 2 hypotheses, but more references"):
+        score_all([SYSTEM, SYSTEM[:2]], GOLD, tokenizer=tokenizer())
+
+
+def test_agreement_scores_each_reference_against_the_others():
+    references = [[*texts, other, "두 사람."] for texts, other in zip(GOLD, SYSTEM, strict=True)]
+    first, second, third = agreement(references, refs="best", tokenizer=tokenizer())
+    expected = score(SYSTEM, [[one, three] for one, _, three in references], refs="best")
+    assert second == expected.final_score
+    assert first > third
+    with pytest.raises(ValueError, match="two or more"):
+        agreement(GOLD, tokenizer=tokenizer())
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+def test_other_items_are_others_and_seeded(n):
+    others = other_items(n, 42)
+    assert all(other != index and 0 <= other < n for index, other in enumerate(others))
+    assert others == other_items(n, 42)
+    assert n == 2 or others != other_items(n, 7)
 
 
 def test_empty_hypotheses_count_with_zero():
@@ -154,6 +184,14 @@ def test_empty_hypotheses_count_with_zero():
     assert (got.n, got.empty, got.empty_items) == (3, 2, (0, 2))
     assert list(got.items.final_score) == [0.0, whole.final_score, 0.0]
     assert got.final_score == pytest.approx(whole.final_score / 3)
+
+
+def test_periods_alone_score_0_even_against_a_reference_with_a_phantom_word():
+    reference = "그는 기다렸다... 그리고 갔다."
+    join = tokenizer().join
+    assert referee()(join(". .."), join(reference)).mean > 0.1  # what the package gives to three periods
+    got = score(["...", ". .."], [[reference]] * 2)
+    assert (got.final_score, got.empty_items) == (0.0, (0, 1))
 
 
 def test_decomposed_hangul_scores_the_same():

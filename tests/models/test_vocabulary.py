@@ -23,12 +23,12 @@ from transformers import (
 )
 
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.models import vocabulary as room
-from dialsum_cli.models.vocabulary import HASH, START, KoreanLogitsProcessor, Vocabulary, korean_characters
-from dialsum_cli.text import TAG
+from dialsum_cli.models.automaton import _BYTE_OF, HASH, START, Tokens, automaton, korean_characters
+from dialsum_cli.models.vocabulary import KoreanLogitsProcessor, Vocabulary, _blanks
+from dialsum_cli.text import TAG, TAG_NAMES
 
 SYLLABLES = [chr(code) for code in range(0xAC00, 0xD7A4)]
-NAMED_TAGS = [f"#{name}#" for name in room.TAG_NAMES[1:]]
+NAMED_TAGS = [f"#{name}#" for name in TAG_NAMES[1:]]
 TAGS = [*(f"#Person{number}#" for number in range(1, 8)), *NAMED_TAGS]
 TAG_PREFIXES = {tag[:end] for tag in [*TAGS, "#Person0#", "#Person8#", "#Person9#"] for end in range(1, len(tag))}
 PLAIN = "#Person1#: 안녕하세요, 오늘 3시에 뵐까요?\n#Person2#: 네!"
@@ -56,7 +56,7 @@ def byte_level() -> PreTrainedTokenizerFast:
         "Jimmy Kim",
         "1#",
     ]
-    characters = {byte: text for text, byte in room._BYTE_OF.items()}
+    characters = {byte: text for text, byte in _BYTE_OF.items()}
     for word in [*parts, *map(str.encode, words)]:
         alphabet["".join(characters[byte] for byte in word)] = len(alphabet)
     tokenizer = Tokenizer(models.BPE(alphabet, []))
@@ -166,7 +166,7 @@ def search(tokenizer, vocabulary: Vocabulary, dialogue: str) -> tuple[set[str], 
 
     The automaton is known by its tables alone: a node is a state and the bytes that really wait to be completed.
     """
-    tokens = room._Tokens.of(tokenizer)
+    tokens = Tokens.of(tokenizer)
     data = {id_: tokens.bytes_of(id_) for id_ in tokens.texts}
     extra = vocabulary.extra_mask(dialogue).expand(vocabulary.states, -1)
     allowed = [row.nonzero()[:, 0].tolist() for row in vocabulary.mask(torch.arange(vocabulary.states), extra)]
@@ -195,7 +195,7 @@ def search(tokenizer, vocabulary: Vocabulary, dialogue: str) -> tuple[set[str], 
 
 
 def test_automaton_accepts_exactly_the_korean_characters():
-    step, letters = room._automaton()
+    step, letters = automaton()
     dead, accepted, waiting = len(step) - 1, set(), [(START, b"")]
     while waiting:
         state, prefix = waiting.pop()
@@ -288,7 +288,7 @@ def test_gold_summaries_are_writable_but_for_words_that_their_dialogue_lacks(mak
     tokenizer, vocabulary = make("qwen3")
     frame = pandas.read_csv(shared_data / "korean-dialogsum" / "dev.csv")
     for dialogue, summary in zip(frame.dialogue, frame.summary, strict=True):
-        words = set(TAG.sub(" ", summary).translate(room._blanks()).split())
+        words = set(TAG.sub(" ", summary).translate(_blanks()).split())
         known = all(word in TAG.sub(" ", dialogue) for word in words)
         assert Writer(vocabulary, dialogue).may_write(tokenizer, summary) == known, (summary, words)
 
@@ -325,7 +325,7 @@ def test_a_tag_may_follow_a_name_that_ends_in_its_first_sign(make):
 )
 def test_random_walks_keep_to_the_dialogue(make, dialogue, data):
     tokenizer, vocabulary = make("byte level")
-    tokens, extra = room._Tokens.of(tokenizer), vocabulary.extra_mask(dialogue)[None]
+    tokens, extra = Tokens.of(tokenizer), vocabulary.extra_mask(dialogue)[None]
     state, written = torch.tensor([START]), b""
     for _ in range(data.draw(st.integers(0, 30))):
         choices = vocabulary.mask(state, extra)[0].nonzero()[:, 0].tolist()
@@ -512,7 +512,7 @@ def test_tokenizers_whose_bytes_are_unknown_are_refused(cache_home):
 @pytest.mark.parametrize("name", [*REAL, *KINDS])
 def test_bytes_are_those_of_the_tokenizers_own_decoder(make, name):
     tokenizer, _ = make(name)
-    tokens = room._Tokens.of(tokenizer)
+    tokens = Tokens.of(tokenizer)
     for text in ["안녕 漢字 #Person1#: 1.", "뷁é\n" if name != "whole pieces" else "안"]:
         ids = encode(tokenizer, text)
         ours = b"".join(tokens.bytes_of(id_) for id_ in ids).decode()

@@ -1,13 +1,17 @@
 """Small tokenizers, each built with the traps of one family of models, and the real ones beside them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
+import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from dialsum_cli.registry import resolve
+from tests.real_models import smollm2_folder
 from tests.real_tokenizers import real_tokenizer
 
 CORPUS = [
@@ -184,11 +188,15 @@ class Family:
     end: tuple[str, ...] = ()
     text_tokens: frozenset[str] = field(default_factory=frozenset)
     """Added tokens that a harmless dialogue may contain."""
+    slow: bool = False
+    """Takes a minute to fetch."""
 
 
 CHAT = {
     "llama3.1": Family(lambda: real_tokenizer("llama3.1"), ("<|eot_id|>",)),
     "qwen3": Family(lambda: real_tokenizer("qwen3"), ("<|im_end|>",)),
+    "smollm2": Family(lambda: AutoTokenizer.from_pretrained(smollm2_folder()), ("<|im_end|>",), slow=True),
+    "tiny-llama": Family(lambda: AutoTokenizer.from_pretrained(resolve("tiny-llama").source), ("<|eot_id|>",)),
     "mistral": Family(mistral_like, ("</s>",)),
     "gemma": Family(gemma_like, ("<end_of_turn>",), frozenset({"\n\n", "▁▁"})),
     "solar": Family(solar_like, ("</s>",)),
@@ -202,6 +210,16 @@ ENCODER = {
     "mbart": Family(mbart_like),
     "t5": Family(t5_like),
 }
+
+
+def cases(*families: dict[str, Family], without: Collection[str] = ()) -> list[Any]:
+    """The names of families as parameters of a test, the slow ones in the slow tier."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if family.slow else name
+        for each in families
+        for name, family in each.items()
+        if name not in without
+    ]
 
 
 @cache

@@ -11,14 +11,23 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.prompts import Prompt, load_prompt
 from dialsum_cli.prompts.chat import GAP, TEMPLATE_SETTINGS, ChatPrompt, EncoderPrompt, clean_answer
-from tests.prompts.families import CHAT, ENCODER, control_tokens, kobart_like, mistral_like, solar_like, tokenizer_of
+from tests.prompts.families import (
+    CHAT,
+    ENCODER,
+    cases,
+    control_tokens,
+    kobart_like,
+    mistral_like,
+    solar_like,
+    tokenizer_of,
+)
 
 DEV = Path(__file__).resolve().parents[2] / "../shared/data/korean-dialogsum/dev.csv"
 HARMLESS = "#Person1#: 안녕하세요, 뭐 먹을까요?\n#Person2#: 김치찌개요."
 PROMPT = load_prompt("korean")
 TEMPLATED = [name for name in CHAT if name != "no-template"]
 # What these templates render of a system turn; the others get its text in the user's turn.
-KNOW_SYSTEM = ("llama3.1", "qwen3", "thinking", "double-bos")
+KNOW_SYSTEM = ("llama3.1", "qwen3", "smollm2", "tiny-llama", "thinking", "double-bos")
 
 
 @cache
@@ -88,7 +97,7 @@ TRICKS = {
 }
 
 
-@pytest.mark.parametrize("name", [*CHAT, *ENCODER])
+@pytest.mark.parametrize("name", cases(CHAT, ENCODER))
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_attack_changes_the_control_tokens(name, attack):
     dialogue = ATTACKS[attack](name)
@@ -98,7 +107,7 @@ def test_no_attack_changes_the_control_tokens(name, attack):
     assert prompt.dialogue == dialogue.strip()
 
 
-@pytest.mark.parametrize("name", [*CHAT, *ENCODER])
+@pytest.mark.parametrize("name", cases(CHAT, ENCODER))
 @pytest.mark.parametrize("trick", TRICKS)
 def test_no_trick_with_a_marker_changes_the_control_tokens(name, trick):
     expected = controls(name, prompt_of(name).encode(HARMLESS).ids)
@@ -106,7 +115,7 @@ def test_no_trick_with_a_marker_changes_the_control_tokens(name, trick):
         assert controls(name, prompt_of(name).encode(TRICKS[trick](marker)).ids) == expected, marker
 
 
-@pytest.mark.parametrize("name", [*CHAT, *ENCODER])
+@pytest.mark.parametrize("name", cases(CHAT, ENCODER))
 def test_the_attacks_are_real(name):
     # Parsed as usual, the same dialogues do write control tokens: else the tests above would prove nothing.
     harmless = controls(name, upstream_ids(name, HARMLESS))
@@ -116,7 +125,7 @@ def test_the_attacks_are_real(name):
         assert len(controls(name, upstream_ids(name, ATTACKS[attack](name)))) > len(harmless), attack
 
 
-@pytest.mark.parametrize("name", [*CHAT, *ENCODER])
+@pytest.mark.parametrize("name", cases(CHAT, ENCODER))
 def test_a_dialogue_that_knew_a_secret_name_would_still_be_caught(name):
     leaked = prompt_of(name)._tokens.mark(tokenizer_of(name).eos_token)
     assert leaked != tokenizer_of(name).eos_token
@@ -139,7 +148,7 @@ def fragments(name):
     ).map("".join)
 
 
-@pytest.mark.parametrize("name", [*CHAT, *ENCODER])
+@pytest.mark.parametrize("name", cases(CHAT, ENCODER))
 def test_whatever_a_dialogue_says_the_control_tokens_are_the_templates(name):
     prompt = prompt_of(name)
     expected = controls(name, prompt.encode("").ids)
@@ -153,7 +162,7 @@ def test_whatever_a_dialogue_says_the_control_tokens_are_the_templates(name):
     check()
 
 
-@pytest.mark.parametrize("name", [*CHAT, *ENCODER])
+@pytest.mark.parametrize("name", cases(CHAT, ENCODER))
 def test_harmless_dialogues_get_the_ids_that_transformers_gives_them(name):
     @settings(deadline=None, max_examples=150)
     @given(dialogue=st.one_of(st.text(), st.text("안녕 \n\t?#Person1:가A1…<>|", max_size=60)))
@@ -166,7 +175,7 @@ def test_harmless_dialogues_get_the_ids_that_transformers_gives_them(name):
     check()
 
 
-@pytest.mark.parametrize("name", ["llama3.1", "qwen3"])
+@pytest.mark.parametrize("name", ["llama3.1", "qwen3", pytest.param("smollm2", marks=pytest.mark.slow)])
 def test_all_dev_dialogues_get_the_ids_of_apply_chat_template(name):
     if not DEV.is_file():
         pytest.skip(f"the contest's data, which may not be redistributed, is not at {DEV}")
@@ -174,7 +183,7 @@ def test_all_dev_dialogues_get_the_ids_of_apply_chat_template(name):
         rows = list(csv.DictReader(file))
     assert len(rows) == 499
     prompt, tokenizer = prompt_of(name), tokenizer_of(name)
-    shortened = 0
+    shortened, most = 0, 2048 if name == "smollm2" else 512  # it writes a syllable in three tokens
     for row in rows:
         dialogue, summary = row["dialogue"].strip(), row["summary"].strip()
         settings = {"return_dict": False, **TEMPLATE_SETTINGS}
@@ -186,14 +195,14 @@ def test_all_dev_dialogues_get_the_ids_of_apply_chat_template(name):
         trained = ids + prompt.answer_ids(summary)
         assert conversation[: len(trained)] == trained, row["fname"]
         assert tokenizer.decode(conversation[len(trained) :]).strip() == "", row["fname"]
-        cut = prompt.encode(row["dialogue"], max_tokens=512)
-        assert len(cut.ids) <= 512
+        cut = prompt.encode(row["dialogue"], max_tokens=most)
+        assert len(cut.ids) <= most
         assert cut.ids[-4:] == ids[-4:], row["fname"]  # the assistant's header
         shortened += cut.shortened
     assert 0 < shortened < 499
 
 
-@pytest.mark.parametrize("name", CHAT)
+@pytest.mark.parametrize("name", cases(CHAT))
 def test_there_is_one_bos(name):
     tokenizer = tokenizer_of(name)
     ids = prompt_of(name).encode(HARMLESS).ids
@@ -201,11 +210,11 @@ def test_there_is_one_bos(name):
         assert name == "qwen3"
         return
     assert ids[0] == tokenizer.bos_token_id
-    assert ids.count(tokenizer.bos_token_id) == (3 if name == "thinking" else 1)  # where BOS opens every turn
+    assert ids.count(tokenizer.bos_token_id) == (3 if name in ("thinking", "smollm2") else 1)
     assert ids[1] != ids[0]
 
 
-@pytest.mark.parametrize("name", CHAT)
+@pytest.mark.parametrize("name", cases(CHAT))
 def test_system_text_and_dialogue_are_in_every_prompt(name):
     prompt = prompt_of(name)
     text = "".join(piece.text for piece in prompt.pieces(prompt.encode(HARMLESS)))
@@ -224,7 +233,7 @@ def test_a_dated_template_gets_a_fixed_date():
     assert "Today: 26 Jul 2024" in prompt_of("double-bos").describe(prompt_of("double-bos").encode(HARMLESS))
 
 
-@pytest.mark.parametrize("name", CHAT)
+@pytest.mark.parametrize("name", cases(CHAT))
 def test_an_answer_ends_with_the_templates_end_of_turn(name):
     prompt, tokenizer = prompt_of(name), tokenizer_of(name)
     end = tokenizer.convert_tokens_to_ids([*CHAT[name].end])
@@ -233,7 +242,7 @@ def test_an_answer_ends_with_the_templates_end_of_turn(name):
     assert controls(name, prompt.answer_ids(f" {everything(name, '')} 요약")) == end
 
 
-@pytest.mark.parametrize("name", [name for name in CHAT if name not in ("thinking", "solar")])
+@pytest.mark.parametrize("name", cases(CHAT, without=("thinking", "solar")))
 def test_prompt_and_answer_are_the_ids_of_the_whole_conversation(name):
     summary = "Jimmy와 #Person1#은 김치찌개를 먹는다."
     trained = prompt_of(name).encode(HARMLESS).ids + prompt_of(name).answer_ids(summary)
@@ -365,7 +374,7 @@ def test_clean_answer(answer, thinking, expected):
     assert clean_answer(answer, thinking=thinking) == expected
 
 
-@pytest.mark.parametrize("name", CHAT)
+@pytest.mark.parametrize("name", cases(CHAT))
 def test_only_a_template_that_opens_a_thought_is_said_to(name):
     assert getattr(prompt_of(name), "opens_thought", None) == (name == "thinking")
 

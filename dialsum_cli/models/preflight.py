@@ -1,0 +1,40 @@
+"""What a model will need of this machine, told before its weights are downloaded."""
+
+import torch
+
+from dialsum_cli.models.loading import open_checkpoint
+from dialsum_cli.models.planning import choose_precision, device, layers, peak_bytes, skeleton
+from dialsum_cli.models.sources import free_disk
+from dialsum_cli.registry import ModelSpec
+from dialsum_cli.results import PreflightRow
+from dialsum_cli.settings import SummarizerSettings
+
+
+def preflight(spec: ModelSpec, settings: SummarizerSettings) -> tuple[ModelSpec, PreflightRow]:
+    """The model pinned to the commit that it has now, and what it will need.
+
+    Raises:
+        DialsumError: as `open_checkpoint` and `choose_precision`.
+        ValueError: transformers has no model for its configuration that writes text.
+    """
+    checkpoint = open_checkpoint(spec)
+    config = checkpoint.config
+    precision, deviation = choose_precision(checkpoint.spec, config, settings)
+    memory = peak_bytes(config, precision, settings.batch_tokens, settings.num_beams)
+    sources = {checkpoint.base, checkpoint.source}
+    download = sum(source.missing_bytes for source in sources)
+    notes = [deviation] if precision == "nf4" and deviation else []
+    if download > free_disk(checkpoint.base.folder):
+        notes.append("more to download than the disk has free")
+    if device().type == "cuda" and memory > torch.cuda.mem_get_info()[0]:
+        notes.append("a full batch needs more memory than is free: batches will be halved")
+    row = PreflightRow(
+        model=spec.name,
+        parameters=skeleton(config).num_parameters(),
+        layers=layers(config),
+        precision=precision,
+        download_bytes=download,
+        memory_bytes=memory,
+        note="; ".join(notes),
+    )
+    return checkpoint.spec, row

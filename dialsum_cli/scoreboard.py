@@ -1,0 +1,160 @@
+"""What `dialsum score` shows: the table of scores, a sentence for each comparison, the findings, the worst cases."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import PurePath
+
+from rich.text import Text
+
+from dialsum_cli.results import Piece, ScoreResult, SystemScore
+from dialsum_cli.tables import Column, Table
+
+_MARKS = {"missing": ("[-", "-]", "red"), "extra": ("{+", "+}", "green")}  # as `wdiff` writes them, readable uncoloured
+_NAMES = {"char": "characters, not morphemes", "eojeol": "eojeols, not morphemes"}
+
+
+def scores(result: ScoreResult) -> Table:
+    """The systems, with floor and ceiling beneath."""
+    several = result.references > 1
+    other = "best" if result.refs == "mean" else "mean"
+    heading = [f"Scores · {result.systems[0].n} rows"]
+    heading += [f"{result.refs} of {result.references} references"] if several else []
+    heading += [f"by {_NAMES[result.tokenizer]}"] if result.tokenizer in _NAMES else []
+    table = Table(
+        [Column("System", "left"), Column("Final"), Column("95 %", weight=9),
+         *([Column(other.capitalize(), weight=8)] if several else []),
+         *([Column("Δ first", weight=8), Column("p", weight=7)] if len(result.systems) > 1 else []),
+         Column("R1", weight=5), Column("R2", weight=4), Column("RL", weight=6), Column("Sum", weight=3),
+         Column("Empty", weight=2)],
+        title=" · ".join(heading),
+        caption=f"Final = mean of ROUGE-1/2/L, 0-100. {result.signature}",
+    )  # fmt: skip
+    floor = max(result.floor.values())
+    for name, system in zip(labels(result), result.systems, strict=True):
+        below = system.final_score < floor
+        table.add(
+            name + ("\nbelow the floor" if below else ""), f"{system.final_score:.2f}",
+            f"{system.ci95[0]:.1f}–{system.ci95[1]:.1f}",
+            *([f"{system.by_refs[other]:.2f}"] if several else []),
+            *(_compared(system) if len(result.systems) > 1 else []),
+            f"{system.rouge1:.2f}", f"{system.rouge2:.2f}", f"{system.rougeL:.2f}", f"{system.rouge_sum:.2f}",
+            system.empty, style="yellow" if below else "",
+        )  # fmt: skip
+    for name, final_score in (*result.floor.items(), *result.ceiling.items()):
+        table.add(f"({name})", f"{final_score:.2f}", *[None] * (len(table.columns) - 2), style="dim")
+    return table
+
+
+def _compared(system: SystemScore) -> list[str | None]:
+    if system.difference is None or system.p_value is None:
+        return [None, None]
+    return ["tied" if system.tied else _signed(system.difference), p_value(system.p_value)]
+
+
+def verdicts(result: ScoreResult) -> Iterator[Text]:
+    """A sentence for each system but the first: better or worse than that one, by how much and how surely; or tied."""
+    first, *others = labels(result)
+    for name, system in zip(others, result.systems[1:], strict=True):
+        if system.difference is None or system.difference_ci95 is None or system.p_value is None:
+            continue
+        low, high = system.difference_ci95
+        names = first, name
+        counts = f"{system.losses} rows won, {system.ties} tied, {system.wins} lost"
+        if system.tied:
+            yield Text(
+                f"{names[0]} and {names[1]} are tied: {_signed(-system.difference)} "
+                f"({_signed(-high)} to {_signed(-low)}) may be chance, p = {p_value(system.p_value)}; {counts}."
+            )
+            continue
+        if system.difference > 0:
+            names = names[1], names[0]
+            counts = f"{system.wins} rows won, {system.ties} tied, {system.losses} lost"
+        else:
+            low, high = -high, -low
+        sure = p_value(system.p_value)
+        yield Text(
+            f"{names[0]} is better than {names[1]} by {abs(system.difference):.2f} ({low:.2f} to {high:.2f}), "
+            f"p {sure if sure.startswith('<') else f'= {sure}'}; {counts}."
+        )
+
+
+def p_value(value: float) -> str:
+    """A p-value as it is printed."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value + 0.0:+.2f}"  # no -0.00
+
+
+def findings(result: ScoreResult) -> Table:
+    """What the scores don't tell: one row per finding, one column per system."""
+    found = [system.diagnostics for system in result.systems]
+    table = Table(
+        [Column("", "left"), *(Column(name, "left") for name in labels(result))], title="What the score doesn't tell"
+    )
+
+    def shares(values: Iterable[float | None]) -> list[str | None]:
+        return [None if value is None else f"{100 * value:.1f} %" for value in values]
+
+    table.add("length, of the references'", *shares(each.length_ratio for each in found))
+    table.add("eojeol trigrams repeated", *shares(each.repetition_rate for each in found))
+    table.add("speaker tags that the dialogue has", *shares(each.tag_fidelity for each in found))
+    table.add("letters in Hangul", *shares(each.korean_ratio for each in found))
+    table.add(
+        "letters of other scripts",
+        *(", ".join(f"{script} {n}" for script, n in each.foreign_scripts.items()) or "none" for each in found),
+    )
+    table.add("rows empty", *(each.empty for each in found))
+    table.add("rows cut off", *(each.cut_off for each in found))
+    table.add("rows with an unknown tag", *(each.unknown_tags for each in found))
+    table.add("rows that lost a tag", *(each.lost_tags for each in found))
+    table.add("rows with a broken tag", *(each.broken_tags for each in found))
+    table.add("rows better with speakers swapped", *(each.speaker_swaps for each in found))
+    table.add("rows with a name not in the dialogue", *(each.unsupported_names for each in found))
+    table.add("rows with a number not in it", *(each.unsupported_numbers for each in found))
+    return table
+
+
+def worst(result: ScoreResult) -> Iterator[Text]:
+    """Each system's worst cases, reference above prediction, what only one of them has in marks."""
+    for name, system in zip(labels(result), result.systems, strict=True):
+        if not system.worst:
+            continue
+        yield Text.assemble(
+            (f"\nLowest {len(system.worst)} of {name}", "bold"),
+            "  ", ("[-only in the reference-]", "red"), " ", ("{+only in the prediction+}", "green"),
+        )  # fmt: skip
+        for case in system.worst:
+            yield Text.assemble((f"\n{case.fname} · {case.final_score:.1f}", "bold"))
+            yield Text.assemble(("reference   ", "dim"), _marked(case.reference))
+            yield Text.assemble(("prediction  ", "dim"), _marked(case.summary) if case.summary else "(empty)")
+
+
+def _marked(pieces: Iterable[Piece]) -> Text:
+    text = Text()
+    for mark, group in groupby(pieces, key=lambda piece: piece.mark):
+        words = "".join(piece.text for piece in group)
+        bare = words.lstrip()
+        before, after, style = _MARKS.get(mark, ("", "", ""))
+        text.append(words[: len(words) - len(bare)])
+        text.append(f"{before}{bare}{after}" if bare else "", style)
+    return text
+
+
+def labels(result: ScoreResult) -> list[str]:
+    """The systems by the names of their files, longer where these are alike, and numbered where all is alike."""
+    paths = [PurePath(system.path) for system in result.systems]
+    names = Counter(path.name for path in set(paths))
+    found = [path.name if names[path.name] == 1 else short(str(path)) for path in paths]
+    return [
+        name if found.count(name) == 1 else f"{name} ({found[: index + 1].count(name)})"
+        for index, name in enumerate(found)
+    ]
+
+
+def short(name: str) -> str:
+    """A path by its last two parts."""
+    parts = PurePath(name).parts
+    return name if len(parts) <= 2 else f"…/{parts[-2]}/{parts[-1]}"

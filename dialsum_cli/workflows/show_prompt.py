@@ -1,0 +1,43 @@
+"""`--show-prompt` of `dialsum screen` and `dialsum predict`: what the models would be given."""
+
+from dialsum_cli import registry
+from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.prompts import load_prompt
+from dialsum_cli.results import PromptsResult, QuietReporter, Reporter, ShownPrompt
+from dialsum_cli.settings import PredictSettings, ScreenSettings
+
+
+def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter | None = None) -> PromptsResult:
+    """The first dialogue as each model would get it; only tokenizers are loaded, no weights.
+
+    Raises:
+        RequestError: no such prompt or model; the data can't be read; the prompt doesn't fit into a model.
+        DialsumError: a tokenizer can't be loaded, or its chat template not be used.
+    """
+    from dialsum_cli.generation.engines import open_prompt
+    from dialsum_cli.models.loading import load_tokenizer, open_checkpoint
+
+    reporter = reporter or QuietReporter()
+    load_prompt(settings.prompt)  # a typo is one, whatever the models are
+    (dialogue,) = read_dialogues(settings.data, columns=settings.columns, limit=1, note=reporter.note)
+    prompts = []
+    for name in settings.models if isinstance(settings, ScreenSettings) else [settings.model]:
+        spec = registry.resolve(name)
+        if spec.kind == "baseline":
+            reporter.note(f"{name} is a baseline: nothing is asked of it")
+            continue
+        checkpoint = open_checkpoint(spec)
+        prompt, most = open_prompt(checkpoint.spec, checkpoint.config, load_tokenizer(checkpoint), settings)
+        encoded = prompt.encode(dialogue.text, most)
+        prompts.append(
+            ShownPrompt(
+                model=name,
+                prompt=prompt.name,
+                text="".join(piece.text for piece in prompt.pieces(encoded)),
+                ids=encoded.ids,
+                control_ids=prompt.control_ids(),
+                marked=prompt.describe(encoded),
+                shortened=encoded.shortened,
+            )
+        )
+    return PromptsResult(prompts=prompts)
