@@ -58,6 +58,8 @@ def show(result: Result, *, as_json: bool) -> None:
 
 def _print(table: Table, console: Console) -> None:
     console.print(table.to_rich(console.width))
+    for text, style in table.notes:
+        console.print(Text(text, style), soft_wrap=True)
     if table.caption:
         console.print(Text(table.caption, "dim"), soft_wrap=True)
 
@@ -189,7 +191,8 @@ def _(result: ScreenResult) -> Table:
     for row in result.leaderboard:
         if row.status != "ok":
             style = "red" if row.status == "failed" else "magenta"
-            table.add(None, f"{short(row.model)}\n{row.status}: {row.error}", *[None] * 11, style=style)
+            table.add(None, f"{short(row.model)}\n{row.status}", *[None] * 11, style=style)
+            table.notes.append((f"{short(row.model)} {row.status}: {row.error}", style))
             continue
         marks = ["tied with the best"] if row.tied_with_best and row.rank != 1 else []
         marks += ["below a baseline"] if row.below_baseline else []
@@ -231,7 +234,8 @@ def _(result: FinetuneResult) -> Table:
     )  # fmt: skip
     for run in result.runs:
         if run.before is None or run.after is None:
-            table.add(f"{short(run.model)}\nfailed: {run.error}", *[None] * 5, style="red")
+            table.add(f"{short(run.model)}\nfailed", *[None] * 5, style="red")
+            table.notes.append((f"{short(run.model)} failed: {run.error}", "red"))
             continue
         gain = run.after.final_score - run.before.final_score
         table.add(

@@ -72,7 +72,7 @@ QLORA = Recipe(2e-4)
 QLORA_7B = Recipe(1e-4)
 FULL = Recipe(1e-5, num_epochs=20, batch_size=50, warmup_ratio=0.1, scheduler="cosine", max_grad_norm=1.0)
 FULL_SMALL = Recipe(1e-5, num_epochs=3, batch_size=8, warmup_ratio=0.1, scheduler="cosine", max_grad_norm=1.0)
-TINY = Recipe(1e-3, num_epochs=4, batch_size=16, warmup_ratio=0.1, scheduler="cosine", max_grad_norm=1.0)
+TINY = Recipe(1e-3, num_epochs=2, batch_size=16, warmup_ratio=0.1, scheduler="cosine", max_grad_norm=1.0)
 
 CATALOGUE = {
     spec.name: spec

@@ -32,6 +32,7 @@ class Table:
     title: str = ""
     caption: str = ""  # below the table, not folded to its width: a signature is there to be copied
     rows: list[tuple[list[str], str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)  # lines below the table that no column could hold
 
     def add(self, *cells: object, style: str = "") -> None:
         """Add a row; None is shown as a dash."""

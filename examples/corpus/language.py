@@ -43,9 +43,7 @@ def final_consonant(text: str) -> int:
         return DIGIT_FINALS[last]
     if last.isascii() and last.isalpha():
         acronym = last.isupper()
-        return (
-            LATIN_FINALS.get(last.lower(), 0) if not acronym else ACRONYM_FINALS.get(last, 0)
-        )
+        return LATIN_FINALS.get(last.lower(), 0) if not acronym else ACRONYM_FINALS.get(last, 0)
     raise ValueError(f"no particle can follow {text[-10:]!r}")
 
 

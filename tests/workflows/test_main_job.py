@@ -119,10 +119,11 @@ def test_predict_writes_every_row_in_the_order_of_the_input(dialsum, tmp_path, m
     assert [row["fname"] for row in written] == [row["fname"] for row in source]
     assert all(row["summary"] for row in written)
     assert result["rows"] == 5
-    before = output.read_bytes()
-    assert "--overwrite" in dialsum(*arguments, check=2).stderr
-    dialsum(*arguments, "--overwrite")
-    assert output.read_bytes() == before
+    if model == "lead2":  # the quick one: what it shows of the output is the same for all
+        before = output.read_bytes()
+        assert "--overwrite" in dialsum(*arguments, check=2).stderr
+        dialsum(*arguments, "--overwrite")
+        assert output.read_bytes() == before
 
 
 def test_the_levels_of_the_real_dev_split(dialsum, shared_data):
@@ -133,6 +134,7 @@ def test_the_levels_of_the_real_dev_split(dialsum, shared_data):
     assert levels == pytest.approx({"constant": 27.80, "lead1": 21.22, "lead2": 24.29, "lead3": 24.29}, abs=0.01)
 
 
+@pytest.mark.slow
 def test_real_dialogues_screen(dialsum, shared_data):
     data = shared_data / "korean-dialogsum" / "dev.csv"
     done = dialsum("screen", "--data", data, "--limit", 50, "--json")
@@ -178,7 +180,11 @@ def test_finetune_with_nothing_given_improves_tiny_bart(dialsum, tmp_path):
     assert run["status"] == "ok"
     assert run["after"]["ci95"][0] > run["before"]["ci95"][1]
     folder = tmp_path / run["run_dir"]
-    assert len(rows(folder / "predictions.csv")) == 120
+    written = rows(folder / "predictions.csv")
+    assert len(written) == 120
+    again = tmp_path / "dev.csv"
+    dialsum("predict", "--model", folder, "--data", BUNDLED / "dev.csv", "--output", again)
+    assert rows(again) == written  # what was scored is what the saved model says
     assert rows(folder / "history.csv")
     dialsum("predict", "--model", folder, "--output", tmp_path / "submission.csv")
     dialsum("score", tmp_path / "submission.csv", BUNDLED / "test_references.csv")
