@@ -6,8 +6,8 @@ import logging
 import os
 import platform
 import re
+import secrets
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,28 +39,21 @@ def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> st
         if path.exists() and not overwrite:
             raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-        with os.fdopen(handle, "wb") as file:
+        # Named before it is there, so that Ctrl-C finds its name whenever it comes.
+        temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}")
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise DialsumError(
             f"can't write '{path}': {error.strerror}", "free some disk, or choose another place"
         ) from None
     finally:
         if temporary:  # not renamed: an error, or Ctrl-C
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     return hashlib.sha256(data).hexdigest()
-
-
-def _umask() -> int:
-    """What the user takes away from the permissions of new files; it can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def data_facts(path: str | Path, rows: int) -> DataFacts:

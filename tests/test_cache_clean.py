@@ -101,7 +101,10 @@ def on_a_terminal(hub, answer):
     command = [sys.executable, "-m", "dialsum_cli", "cache-clean", "--keep", "llama3b"]
     environment = {**os.environ, **env(hub), "COLUMNS": "100", "TERM": "xterm"}
     seen, answered, deadline = b"", False, time.monotonic() + 60
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as child:
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    # A background job is started with Ctrl-C ignored, and so would be all that it starts.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, env=environment, **streams, **heard) as child:
         os.close(theirs)
         while time.monotonic() < deadline:
             if not select.select([ours], [], [], 0.2)[0]:

@@ -71,7 +71,8 @@ def test_text_that_is_no_utf8_leaves_nothing_behind(tmp_path):
 def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path):
     """A child process is interrupted while it writes the same file over and over."""
     script = (
-        "import sys; from pathlib import Path; from dialsum_cli.runs import write_atomically\n"
+        "import signal, sys; from pathlib import Path; from dialsum_cli.runs import write_atomically\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background is started without
         "print('ready', flush=True)\n"
         "try:\n"
         "    while True: write_atomically(Path(sys.argv[1]), b'x' * 4_000_000, overwrite=True)\n"
@@ -83,7 +84,10 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path):
         while not list(tmp_path.iterdir()):
             pass
         child.send_signal(2)
-        assert child.wait(30) == 0
+        try:
+            assert child.wait(30) == 0
+        finally:
+            child.kill()
     assert set(os.listdir(tmp_path)) <= {"a.csv"}
 
 

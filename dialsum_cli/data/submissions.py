@@ -12,6 +12,7 @@ from dialsum_cli.errors import DataError
 from dialsum_cli.runs import write_atomically
 
 SHOWN = 3
+REMEDY_OF_IDS = "mend the rows that differ, or give the gold file of the same data"
 T = TypeVar("T")
 
 
@@ -47,7 +48,7 @@ def align(path: str | Path, summaries: Mapping[str, T], fnames: Iterable[str], g
     extra = [fname for fname in summaries if fname not in known]
     faults = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} that the gold lacks"] * bool(extra)
     if faults:
-        raise DataError(f"'{path}' {' and '.join(faults)} ('{gold}')", "give the gold file of the same data")
+        raise DataError(f"'{path}' {' and '.join(faults)} ('{gold}')", REMEDY_OF_IDS)
     return [summaries[fname] for fname in wanted]
 
 

@@ -71,6 +71,8 @@ class HuggingFaceSummarizer:
     def _vocabulary(self) -> Vocabulary:
         """What a summary may be written with, on the model's device."""
         tokenizer, ends = self.loaded.tokenizer, set(self.end_ids)
+        if self.loaded.is_seq2seq and tokenizer.bos_token_id is not None:
+            ends.add(tokenizer.bos_token_id)  # BART begins its answers with it; decoding leaves it out
         if self.thinking:  # a thought is in Korean as well, and has to come to its end
             (end, *more) = tokenizer.encode("</think>", add_special_tokens=False)
             if more:

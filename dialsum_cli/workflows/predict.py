@@ -56,13 +56,19 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
         shortened = sum(summary.prompt_truncated for summary in summaries)
         if shortened:
             reporter.warn(f"{shortened} of {len(dialogues)} dialogues were too long for {spec.name} and were shortened")
+        empty = sum(not summary.text for summary in summaries)
+        if empty:
+            reporter.warn(f"{empty} of {len(dialogues)} summaries are empty")
+        broken = sum("\ufffd" in summary.text for summary in summaries)
+        if broken:
+            reporter.warn(f"{broken} of {len(dialogues)} summaries hold broken characters (U+FFFD)")
         result = PredictResult(
             output=settings.output,
             data=settings.data,
             rows=len(summaries),
             seconds=seconds,
             dialogues_per_second=len(summaries) / seconds,
-            empty=sum(not summary.text for summary in summaries),
+            empty=empty,
             truncated=sum(summary.truncated for summary in summaries),
             prompts_truncated=shortened,
             sha256=digest,
