@@ -273,8 +273,8 @@ def _(result: CacheCleanResult) -> Table:
 @as_table.register
 def _(result: ModelsResult) -> Table:
     table = Table(
-        [Column("Name", "left"), Column("Repository", "left", weight=9), Column("Kind", "left", weight=8),
-         Column("Size"), Column("Layers", weight=2), Column("Licence", "left", weight=3),
+        [Column("Name", "left"), Column("Repository", "left", weight=9), Column("Kind", "left", weight=3),
+         Column("Size"), Column("Layers", weight=2), Column("Licence", "left", weight=8),
          Column("Note", "left", weight=1)],
         title="Catalogue",
         caption="Any Hugging Face id or local folder works as well.",
