@@ -26,8 +26,7 @@ class DialsumError(Exception):
 def one_line(error: Exception) -> str:
     """What an error says, and its remedy, in one line."""
     line = " ".join(str(error).split()) or type(error).__name__
-    remedy = getattr(error, "remedy", "")
-    return f"{line} (try: {remedy})" if remedy else line
+    return f"{line} (try: {error.remedy})" if isinstance(error, DialsumError) and error.remedy else line
 
 
 class MissingPartError(DialsumError):

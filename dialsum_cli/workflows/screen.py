@@ -8,7 +8,7 @@ from statistics import fmean
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import write_submission
-from dialsum_cli.errors import DialsumError
+from dialsum_cli.errors import one_line
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.metrics.statistics import compare, holm
 from dialsum_cli.models.baselines import BASELINES
@@ -107,7 +107,7 @@ class _Job:
             return self._generate(spec)
         except Exception as error:  # whatever a model's own code raises is its row, and the others go on
             logger.exception("%s failed", spec.name)
-            line = _one_line(error)
+            line = one_line(error)
             self.reporter.warn(f"{spec.name} failed: {line}")
             return Entry(LeaderboardRow(rank=None, model=spec.name, kind=spec.kind, status="failed", error=line))
 
@@ -224,11 +224,6 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-
-
-def _one_line(error: Exception) -> str:
-    line = " ".join(str(error).split()) or type(error).__name__
-    return f"{line} (try: {error.remedy})" if isinstance(error, DialsumError) and error.remedy else line
 
 
 def _scores(dialogues: Sequence[Dialogue], summaries: Sequence[Summary], score: Score) -> dict[str, object]:
