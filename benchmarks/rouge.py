@@ -61,14 +61,11 @@ def varied(texts: list[str], number: int, seed: int) -> Iterator[str]:
         yield text if index < len(texts) else vary(text, rng)
 
 
-def seconds(function: Callable[[], T], repeats: int = 1) -> tuple[float, T]:
-    """The least CPU time of this process over the repeats, and the last result."""
-    least = float("inf")
-    for _ in range(repeats):
-        start = time.process_time()
-        result = function()
-        least = min(least, time.process_time() - start)
-    return least, result
+def seconds(function: Callable[[], T]) -> tuple[float, T]:
+    """The CPU time of this process, and the result."""
+    start = time.process_time()
+    result = function()
+    return time.process_time() - start, result
 
 
 def speed(hypotheses: list[str], references: list[str], repeats: int) -> dict[str, float]:
@@ -79,10 +76,14 @@ def speed(hypotheses: list[str], references: list[str], repeats: int) -> dict[st
         pairs = ([" ".join(mecab.morphs(text)) for text in pair] for pair in zip(hypotheses, references, strict=True))
         return [judge(hypothesis, reference) or Rouge(0, 0, 0) for hypothesis, reference in pairs]
 
-    package_seconds, expected = seconds(package, repeats)
-    own_seconds, scored = seconds(lambda: score(hypotheses, ([text] for text in references)), repeats)
     join = tokenizer().join
-    join_seconds, _ = seconds(lambda: [join(text) for text in (*hypotheses, *references)], repeats)
+    rounds = []
+    for _ in range(repeats):  # turn by turn: what slows the machine for a while slows each of them once
+        package_seconds, expected = seconds(package)
+        own_seconds, scored = seconds(lambda: score(hypotheses, ([text] for text in references)))
+        join_seconds, _texts = seconds(lambda: [join(text) for text in (*hypotheses, *references)])
+        rounds.append((package_seconds, own_seconds, join_seconds))
+    package_seconds, own_seconds, join_seconds = map(min, zip(*rounds, strict=True))
     assert list(scored.items.final_score) == [100 * scores.mean for scores in expected], "not what the package says"
     return {"package": package_seconds, "dialsum": own_seconds, "tokenisation": join_seconds}
 

@@ -14,7 +14,8 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from dialsum_cli.models.vocabulary import Vocabulary
-from dialsum_cli.results import PreflightResult, QuietReporter, Result
+from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.results import PreflightResult, Result
 from dialsum_cli.settings import BUNDLED, ScreenSettings
 from dialsum_cli.workflows.screen import screen
 

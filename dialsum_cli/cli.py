@@ -6,13 +6,13 @@ import typer
 
 from dialsum_cli import __version__, console
 from dialsum_cli.command import Commands, command, run_program
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.results import (
     CacheCleanResult,
     FinetuneResult,
     ModelsResult,
     PredictResult,
     PromptsResult,
-    Reporter,
     ScoreResult,
     ScreenResult,
 )

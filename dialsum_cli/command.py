@@ -18,7 +18,8 @@ from typer.core import TyperGroup
 
 from dialsum_cli import console
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.results import Reporter, Result
+from dialsum_cli.reporter import Reporter
+from dialsum_cli.results import Result
 from dialsum_cli.settings import ENV_PREFIX, Settings, is_positional, owner_of
 
 type_of_run = Callable[[Any, Reporter], Result]

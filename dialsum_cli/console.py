@@ -16,6 +16,7 @@ from rich.text import Text
 
 from dialsum_cli import scoreboard
 from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.reporter import QuietReporter, Stage
 from dialsum_cli.results import (
     CacheCleanResult,
     FinetuneResult,
@@ -23,11 +24,9 @@ from dialsum_cli.results import (
     PredictResult,
     PreflightResult,
     PromptsResult,
-    QuietReporter,
     Result,
     ScoreResult,
     ScreenResult,
-    Stage,
 )
 from dialsum_cli.scoreboard import short
 from dialsum_cli.settings import BUNDLED

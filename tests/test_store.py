@@ -16,7 +16,7 @@ from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.generation.engines import open_summarizer
 from dialsum_cli.registry import resolve
-from dialsum_cli.results import QuietReporter
+from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import PredictSettings
 from dialsum_cli.store import Resumed, SummaryStore
 from dialsum_cli.summarizer import Batch, Summary, collect

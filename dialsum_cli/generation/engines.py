@@ -23,7 +23,7 @@ from dialsum_cli.models.vocabulary import KoreanLogitsProcessor, Vocabulary
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import ChatPrompt, EncoderPrompt, clean_answer
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.results import Reporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import GenerationSettings, SummarizerSettings
 from dialsum_cli.summarizer import Batch, Engine, Summary
 from dialsum_cli.text import TAG, without_half

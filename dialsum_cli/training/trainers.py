@@ -23,7 +23,7 @@ from dialsum_cli.errors import RequestError
 from dialsum_cli.generation.engines import HuggingFaceSummarizer
 from dialsum_cli.models.loading import LoadedModel
 from dialsum_cli.registry import ModelSpec, Recipe
-from dialsum_cli.results import Reporter, Stage
+from dialsum_cli.reporter import Reporter, Stage
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.training.batches import Seq2SeqExamples
 

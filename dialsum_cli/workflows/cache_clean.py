@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from dialsum_cli import registry
 from dialsum_cli.caches import CachedItem, Plan, execute, plan_hub
 from dialsum_cli.errors import RequestError
-from dialsum_cli.results import CacheCleanResult, CachedModel, QuietReporter, Reporter
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.results import CacheCleanResult, CachedModel
 from dialsum_cli.settings import CacheCleanSettings
 
 

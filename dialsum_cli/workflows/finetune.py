@@ -13,7 +13,8 @@ from dialsum_cli.errors import one_line
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.results import DataFacts, FinetuneResult, FinetuneRun, QuietReporter, Reporter, Scores
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.results import DataFacts, FinetuneResult, FinetuneRun, Scores
 from dialsum_cli.runs import data_facts, file_name, new_folder, provenance, start_run
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.summarizer import Summarizer, Summary, collect

@@ -1,7 +1,8 @@
 """`dialsum models`: the catalogue."""
 
 from dialsum_cli import registry
-from dialsum_cli.results import CatalogueRow, ModelsResult, QuietReporter, Reporter
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.results import CatalogueRow, ModelsResult
 from dialsum_cli.settings import ModelsSettings
 
 

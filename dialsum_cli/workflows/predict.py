@@ -8,7 +8,8 @@ from dialsum_cli.data.submissions import write_submission
 from dialsum_cli.errors import RequestError
 from dialsum_cli.models.baselines import BASELINES
 from dialsum_cli.prompts import load_prompt
-from dialsum_cli.results import PredictResult, QuietReporter, Reporter
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.results import PredictResult
 from dialsum_cli.runs import data_facts, new_folder, provenance, start_run
 from dialsum_cli.settings import PredictSettings
 from dialsum_cli.store import Resumed, SummaryStore

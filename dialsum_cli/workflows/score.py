@@ -17,17 +17,8 @@ from dialsum_cli.metrics.rouge import PreparedText, rouge
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, agreement, other_items, score_all
 from dialsum_cli.metrics.statistics import LEVEL, Comparison, bootstrap_interval, compare, holm
 from dialsum_cli.metrics.verification import verify
-from dialsum_cli.results import (
-    Diagnostics,
-    QuietReporter,
-    Reporter,
-    ScoredItems,
-    ScoreResult,
-    SystemItems,
-    SystemScore,
-    Verification,
-    WorstCase,
-)
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.results import Diagnostics, ScoredItems, ScoreResult, SystemItems, SystemScore, Verification, WorstCase
 from dialsum_cli.runs import data_facts, provenance, write_atomically
 from dialsum_cli.settings import ScoreSettings
 

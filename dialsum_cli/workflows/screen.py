@@ -14,7 +14,8 @@ from dialsum_cli.metrics.statistics import compare, holm
 from dialsum_cli.models.baselines import BASELINES
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.results import LeaderboardRow, PreflightResult, PreflightRow, QuietReporter, Reporter, ScreenResult
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.results import LeaderboardRow, PreflightResult, PreflightRow, ScreenResult
 from dialsum_cli.runs import Run, data_facts, file_name, new_folder, provenance, start_run
 from dialsum_cli.settings import ScreenSettings
 from dialsum_cli.store import Resumed, SummaryStore

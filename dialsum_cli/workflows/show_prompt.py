@@ -3,7 +3,8 @@
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.prompts import load_prompt
-from dialsum_cli.results import PromptsResult, QuietReporter, Reporter, ShownPrompt
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.results import PromptsResult, ShownPrompt
 from dialsum_cli.settings import PredictSettings, ScreenSettings
 
 

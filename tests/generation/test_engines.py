@@ -6,7 +6,7 @@ from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.errors import RequestError
 from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
 from dialsum_cli.registry import resolve
-from dialsum_cli.results import QuietReporter
+from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import BUNDLED, PredictSettings
 from dialsum_cli.summarizer import collect
 

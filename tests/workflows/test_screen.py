@@ -13,7 +13,8 @@ import pytest
 from tiny_models import make_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from dialsum_cli.results import LeaderboardRow, PreflightResult, QuietReporter
+from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.results import LeaderboardRow, PreflightResult
 from dialsum_cli.settings import ScreenSettings
 from dialsum_cli.summarizer import Batch, Summary
 from dialsum_cli.workflows.screen import Entry, _TimeUp, _Watch, rank, screen
@@ -77,7 +78,7 @@ LIMITED = """
 import json, resource, sys
 from pathlib import Path
 from dialsum_cli.settings import ScreenSettings
-from dialsum_cli.results import QuietReporter
+from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.workflows.screen import screen
 
 class Heard(QuietReporter):
