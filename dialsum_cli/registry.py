@@ -2,15 +2,16 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from dialsum_cli.errors import UnknownModelError
 
-Kind = Literal["causal", "seq2seq", "baseline"]
+Kind = Literal["causal", "seq2seq", "baseline", "api"]
 Dtype = Literal["bf16", "fp16", "fp32"]
+Method = Literal["auto", "full", "lora", "qlora"]
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 BUNDLED = Path(__file__).parent / "models" / "bundled"
@@ -23,11 +24,17 @@ class Recipe:
     learning_rate: float
     num_epochs: float = 3
     batch_size: int = 16
-    warmup_ratio: float = 0.03
+    method: Method = "auto"
     scheduler: str = "constant_with_warmup"
+    warmup_ratio: float = 0.03
+    optimizer: str = "paged_adamw_32bit"
     max_grad_norm: float = 0.3
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    lora_r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.1
+    patience: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class ModelSpec:
 
     Attributes:
         name: what `--models` calls it; for a model outside the catalogue, the id or path itself.
-        source: Hugging Face id, or a local folder; empty for a baseline.
+        source: Hugging Face id, or a local folder; empty for a baseline and for a model behind a server.
         kind: None until the model's own config has been read (a model outside the catalogue).
         nickname: as experiment tracking shows it.
         parameters: in billions; None where the catalogue does not know.
@@ -67,12 +74,16 @@ class ModelSpec:
         return self.source.startswith(str(BUNDLED))
 
 
-# The QLoRA recipe: Dettmers et al. 2023 (arXiv 2305.14314, appendix B), at the smaller rate from 7B on.
+# Dettmers et al. 2023 (arXiv 2305.14314, appendix B): LoRA on every linear layer, a constant rate, paged AdamW with
+# its default beta2 of 0.999, dropout 0.1 up to 13B and 0.05 above; the smaller rate from 7B on.
 QLORA = Recipe(2e-4)
 QLORA_7B = Recipe(1e-4)
-FULL = Recipe(1e-5, num_epochs=20, batch_size=50, warmup_ratio=0.1, scheduler="cosine", max_grad_norm=1.0)
-FULL_SMALL = Recipe(1e-5, num_epochs=3, batch_size=8, warmup_ratio=0.1, scheduler="cosine", max_grad_norm=1.0)
-TINY = Recipe(1e-3, num_epochs=2, batch_size=16, warmup_ratio=0.1, scheduler="cosine", max_grad_norm=1.0)
+QLORA_14B = Recipe(1e-4, lora_dropout=0.05)
+# All weights, as Seq2SeqTrainer is used for BART: cosine after a tenth of warm-up.
+FULL = Recipe(1e-5, num_epochs=20, batch_size=50, method="full", scheduler="cosine", warmup_ratio=0.1,
+              optimizer="adamw_torch", max_grad_norm=1.0)  # fmt: skip
+FULL_SMALL = replace(FULL, num_epochs=3, batch_size=8)
+TINY = replace(FULL, learning_rate=1e-3, num_epochs=2, batch_size=16)
 
 CATALOGUE = {
     spec.name: spec
@@ -92,7 +103,7 @@ CATALOGUE = {
         ModelSpec("qwen8b", "Qwen/Qwen3-8B", "causal", "Qwen3-8B", "qwen",
                   8.2, 36, "8B", licence="Apache-2.0", recipe=QLORA_7B),
         ModelSpec("qwen14b", "Qwen/Qwen2.5-14B-Instruct", "causal", "Qwen2.5-14B-Instruct", "qwen",
-                  14.8, 48, "14B", licence="Apache-2.0", recipe=QLORA_7B),
+                  14.8, 48, "14B", licence="Apache-2.0", recipe=QLORA_14B),
         ModelSpec("aica5b", "Bllossom/llama-3.2-Korean-Bllossom-AICA-5B", "causal", "Llama-3.2-Korean-AICA-5B", "llama",
                   4.3, 32, "5B", licence="Llama 3.2", recipe=QLORA, note="vision-language, used as text only"),
         ModelSpec("solar10b", "upstage/SOLAR-10.7B-Instruct-v1.0", "causal", "SOLAR-10.7B-Instruct", "llama",
@@ -153,3 +164,8 @@ def resolve(name: str) -> ModelSpec:
         f"no model '{name}': not in the catalogue, not a folder, not a Hugging Face id (owner/name)",
         f"{hint}`dialsum models` lists the catalogue",
     )
+
+
+def served(name: str) -> ModelSpec:
+    """The model that a server knows by this name, whatever the catalogue has under it."""
+    return ModelSpec(name, "", "api", nickname=name.rpartition("/")[2], dtype=None)

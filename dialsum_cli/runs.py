@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from dialsum_cli import __version__
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.results import DataFacts
@@ -105,17 +107,23 @@ class Run:
 
 
 @contextmanager
-def start_run(folder: Path, settings: Settings) -> Iterator[Run]:
-    """A new run folder with its settings and its log; the log is closed at the end, however the run ends.
+def start_run(
+    folder: Path, settings: Settings, *, sources: Mapping[str, str] | None = None, claimed: bool = False
+) -> Iterator[Run]:
+    """A run folder with its settings and its log; the log is closed at the end, however the run ends.
+
+    Args:
+        sources: where settings come from that nobody gave, by their names; comments of the settings' file.
+        claimed: the folder is ours by `claim`, and may hold what an earlier session of the same run left.
 
     Raises:
         RequestError: the folder exists and holds something.
         DialsumError: it can't be written.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if not claimed and folder.exists() and any(folder.iterdir()):
         raise RequestError(f"the run folder '{folder}' is in use", "give another --output-dir, or remove it")
     run = Run(folder)
-    run.write("settings.yaml", settings.to_yaml())
+    run.write("settings.yaml", settings.to_yaml(sources or {}))
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     names = ("dialsum", "transformers", "py.warnings")
@@ -133,6 +141,42 @@ def start_run(folder: Path, settings: Settings) -> Iterator[Run]:
             logging.getLogger(name).removeHandler(handler)
         logging.captureWarnings(False)
         handler.close()
+
+
+@contextmanager
+def claim(root: Path, configuration: Mapping[str, object], *, resume: bool) -> Iterator[Path]:
+    """A run folder under `root` that is this process's alone: the newest unfinished one to go on with, or a new one.
+
+    A run is finished once it has a `result.json`; one that another process is at is left to it.
+
+    Raises:
+        RequestError: the unfinished run has another configuration.
+        DialsumError: the folder can't be made or read.
+    """
+    wanted = json.loads(json.dumps(configuration, default=str))
+    for folder in sorted(root.glob("*/configuration.json"), reverse=True) if resume else ():
+        lock = FileLock(folder.parent / ".lock")
+        if (folder.parent / "result.json").exists():
+            break
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        with lock:
+            theirs = json.loads(folder.read_text(encoding="utf-8"))
+            if differing := sorted(key for key in wanted.keys() | theirs.keys() if wanted.get(key) != theirs.get(key)):
+                listed = ", ".join(f"{key} {theirs.get(key)} (now {wanted.get(key)})" for key in differing[:4])
+                raise RequestError(
+                    f"the unfinished run '{folder.parent}' was started with another configuration: {listed}",
+                    "give the same options to finish it, or --no-resume to leave it and start afresh",
+                )
+            yield folder.parent
+            return
+    folder = new_folder(root)
+    with FileLock(folder / ".lock"):
+        write_atomically(folder / "configuration.json", json.dumps(wanted, ensure_ascii=False, indent=2) + "\n",
+                         overwrite=False)  # fmt: skip
+        yield folder
 
 
 def new_folder(root: Path) -> Path:

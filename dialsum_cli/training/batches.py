@@ -1,35 +1,193 @@
-"""Dialogues and their summaries as token ids to train on."""
+"""Dialogues and their summaries as batches to train on: which rows a step sees, and how they are computed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from torch.utils.data import Dataset
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Sampler
 
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.errors import DataError
 from dialsum_cli.prompts.chat import ChatPrompt, EncoderPrompt
 
+IGNORED = -100  # the label of what is not trained, as everywhere in transformers
+_SORTED = 64  # steps whose rows are sorted together: enough for little padding, few enough for other company each epoch
 
-class Seq2SeqExamples(Dataset[dict[str, list[int]]]):
-    """Encoder input and labels of each (dialogue, reference) pair; every reference of a dialogue is an example.
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One dialogue with one of its references.
 
     Attributes:
-        shortened: how many dialogues did not fit into the encoder and lost turns.
-        tokens: ids in all inputs and labels together.
+        prompt_ids: what the model is given: an encoder's input, or a chat prompt up to the answer.
+        answer_ids: what it is to write, end token included.
     """
 
-    def __init__(
-        self, dialogues: Sequence[Dialogue], prompt: EncoderPrompt | ChatPrompt, max_tokens: int | None
-    ) -> None:
-        self.examples: list[dict[str, list[int]]] = []
-        self.shortened = 0
-        for dialogue in dialogues:
-            encoded = prompt.encode(dialogue.text, max_tokens)
-            self.shortened += encoded.shortened
-            for reference in dialogue.references:
-                self.examples.append({"input_ids": encoded.ids, "labels": prompt.answer_ids(reference)})
-        self.tokens = sum(len(example["input_ids"]) + len(example["labels"]) for example in self.examples)
+    fname: str
+    prompt_ids: list[int]
+    answer_ids: list[int]
+
+    @property
+    def width(self) -> int:
+        """Tokens that the model computes."""
+        return len(self.prompt_ids) + len(self.answer_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """All examples of a data set; every reference of a dialogue is one.
+
+    Attributes:
+        shortened: `fname` of the dialogues that did not fit and lost turns.
+        long_answers: `fname` of those whose summary is longer than `max_new_tokens`, so that a prediction of its length
+            would be cut.
+    """
+
+    items: list[Example]
+    shortened: list[str]
+    long_answers: list[str]
+
+    @property
+    def tokens(self) -> int:
+        """Ids in all prompts and answers together."""
+        return sum(example.width for example in self.items)
+
+
+def make_examples(
+    dialogues: Sequence[Dialogue],
+    prompt: ChatPrompt | EncoderPrompt,
+    max_prompt_tokens: int | None,
+    max_new_tokens: int,
+) -> Examples:
+    """The prompts exactly as inference makes them, and the answers in full.
+
+    Raises:
+        DataError: a summary has no token to train on, or is so long that the model has no positions for it.
+    """
+    seq2seq = isinstance(prompt, EncoderPrompt)
+    examples = Examples([], [], [])
+    for dialogue in dialogues:
+        encoded = prompt.encode(dialogue.text, max_prompt_tokens)
+        if encoded.shortened:
+            examples.shortened.append(dialogue.fname)
+        for reference in dialogue.references:
+            answer = prompt.answer_ids(reference)
+            if prompt.end_ids.issuperset(answer):
+                raise DataError(f"{dialogue.fname}: its summary has no token to train on", "give it a summary")
+            examples.items.append(Example(dialogue.fname, encoded.ids, answer))
+            if len(answer) > max_new_tokens:
+                examples.long_answers.append(dialogue.fname)
+            # An encoder has all its positions for the dialogue, a decoder shares them with the answer.
+            room = None if max_prompt_tokens is None else max_prompt_tokens + (0 if seq2seq else max_new_tokens)
+            if room is not None and (len(answer) if seq2seq else examples.items[-1].width) > room:
+                raise DataError(
+                    f"{dialogue.fname}: its summary of {len(answer)} tokens does not fit into the model's {room}",
+                    f"shorten it, or give --max-new-tokens {len(answer)}",
+                )
+    return examples
+
+
+class StepSampler(Sampler[list[int]]):
+    """The rows of each optimizer step: rows of similar length together, in an order of their own in every epoch.
+
+    With several processes each takes its share of every step: an epoch has the same steps on any number of them.
+
+    Args:
+        widths: tokens of each row.
+        rows: rows of an optimizer step; the last step of an epoch has what is left.
+        seed: decides the order, together with the epoch.
+    """
+
+    def __init__(self, widths: Sequence[int], rows: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        self.widths, self.rows, self.seed = widths, rows, seed
+        self.rank, self.processes = rank, processes
+        self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return -(-len(self.widths) // self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        return self.examples[index]
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.widths), generator=generator).tolist()
+        steps: list[list[int]] = []
+        for start in range(0, len(order), self.rows * _SORTED):
+            nearby = sorted(order[start : start + self.rows * _SORTED], key=lambda row: (-self.widths[row], row))
+            steps += [nearby[at : at + self.rows] for at in range(0, len(nearby), self.rows)]
+        for step in torch.randperm(len(steps), generator=generator).tolist():
+            yield steps[step][self.rank :: self.processes]
+
+
+def micro_batches(examples: Sequence[Example], budget: int) -> list[list[Example]]:
+    """The rows of a step in batches of at most `budget` tokens, padding included, and one row at least."""
+    batches: list[list[Example]] = []
+    for example in sorted(examples, key=lambda example: -example.width):  # the first of a batch is its longest
+        if not batches or (len(batches[-1]) + 1) * batches[-1][0].width > budget:
+            batches.append([])
+        batches[-1].append(example)
+    return batches
+
+
+def collate(examples: Sequence[Example], pad_id: int, *, seq2seq: bool) -> dict[str, torch.Tensor]:
+    """Padded tensors `[rows, tokens]`: `input_ids`, `labels`, and for an encoder its `attention_mask`.
+
+    A decoder needs no mask: padding stands on the right, where nothing that is trained looks, and without a mask the
+    fastest attention kernel runs.
+    """
+
+    def padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+        longest = max(map(len, rows))
+        return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+
+    if seq2seq:
+        return {
+            "input_ids": padded([example.prompt_ids for example in examples], pad_id),
+            "attention_mask": padded([[1] * len(example.prompt_ids) for example in examples], 0),
+            "labels": padded([example.answer_ids for example in examples], IGNORED),
+        }
+    whole = [[*example.prompt_ids, *example.answer_ids] for example in examples]
+    trained = [[*[IGNORED] * len(example.prompt_ids), *example.answer_ids] for example in examples]
+    return {"input_ids": padded(whole, pad_id), "labels": padded(trained, IGNORED)}
+
+
+class AnswerLoss:
+    """The summed cross-entropy of the answers' tokens, with logits for these positions and no others.
+
+    A summary is a tenth of what a causal model reads, and the projection to the vocabulary is its largest matrix: the
+    positions are picked out before it, by a hook on the output layer, so that whatever an architecture does to its
+    logits is done to these as well. The sum equals that of full logits exactly.
+
+    Args:
+        model: a causal or encoder-decoder model, or a PEFT model around one.
+        label_smoothing: the share of the target that is spread over the vocabulary.
+    """
+
+    def __init__(self, model: Any, label_smoothing: float = 0.0) -> None:
+        self.model, self.label_smoothing = model, label_smoothing
+        self.seq2seq = bool(model.config.is_encoder_decoder)
+        self._picked: torch.Tensor | None = None
+        self._hook = model.get_output_embeddings().register_forward_pre_hook(self._pick)
+
+    def _pick(self, module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+        return None if self._picked is None else (arguments[0][self._picked], *arguments[1:])
+
+    def __call__(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The sum over the labels that aren't -100 of a collated batch: a scalar with its graph."""
+        labels = batch["labels"]
+        trained = labels != IGNORED
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        if self.seq2seq:
+            self._picked = trained
+            inputs["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
+        else:  # the logits at a position are for the token after it
+            self._picked = torch.cat([trained[:, 1:], torch.zeros_like(trained[:, :1])], dim=1)
+        try:
+            logits = self.model(**inputs, use_cache=False).logits
+        finally:
+            self._picked = None
+        return cross_entropy(logits.float(), labels[trained], reduction="sum", label_smoothing=self.label_smoothing)
+
+    def remove(self) -> None:
+        """Give the model back as it was."""
+        self._hook.remove()

@@ -4,32 +4,47 @@ import csv
 import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import write_submission
-from dialsum_cli.errors import one_line
+from dialsum_cli.errors import RequestError, one_line
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.prompts import load_prompt
-from dialsum_cli.registry import ModelSpec
+from dialsum_cli.registry import ModelSpec, Recipe
 from dialsum_cli.reporter import QuietReporter, Reporter
-from dialsum_cli.results import DataFacts, FinetuneResult, FinetuneRun, Scores
-from dialsum_cli.runs import data_facts, file_name, new_folder, provenance, start_run
-from dialsum_cli.settings import FinetuneSettings
-from dialsum_cli.summarizer import Summarizer, Summary, collect
+from dialsum_cli.results import DataFacts, FinetuneResult, FinetuneRun, Scores, TrainingPlan
+from dialsum_cli.runs import Run, claim, data_facts, file_name, provenance, start_run
+from dialsum_cli.settings import FinetuneSettings, RecipeSettings
+from dialsum_cli.store import Resumed, SummaryStore
+from dialsum_cli.summarizer import Engine, collect
+
+if TYPE_CHECKING:
+    from dialsum_cli.models.loading import LoadedModel
+    from dialsum_cli.training.batches import Example
+    from dialsum_cli.training.trainers import Steps
 
 logger = logging.getLogger("dialsum")
+
+# Options that change nothing of what is trained: an unfinished run goes on with any of them.
+ASIDE = {"config", "models", "train", "dev", "columns", "output_dir", "resume", "merge", "keep_checkpoints",
+         "checkpoint_minutes", "batch_tokens", *RecipeSettings.model_fields}  # fmt: skip
+HISTORY = ("step", "epoch", "loss", "learning_rate", "grad_norm", "final_score", "rouge1", "rouge2", "rougeL", "empty",
+           "truncated", "seconds", "tokens")  # fmt: skip
 
 
 def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> FinetuneResult:
     """Fine-tune each model and score it on dev before and after; one that fails does not stop the others.
 
+    A run that was left unfinished is taken up again by the same command.
+
     Raises:
         RequestError: there is no such prompt, or a model that can't be fine-tuned.
         DataError: the training or dev data can't be read, or lack summaries.
     """
-    from dialsum_cli.training.trainers import check_trainable
+    from dialsum_cli.training.methods import check_trainable
 
     reporter = reporter or QuietReporter()
     specs = [registry.resolve(name) for name in settings.models]
@@ -42,10 +57,11 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
     )
     facts = {"train": data_facts(settings.train, len(train)), "dev": data_facts(settings.dev, len(dev))}
     scorer = Scorer([dialogue.references for dialogue in dev], seed=settings.seed)
+    job = _Job(settings, train, dev, facts, scorer, reporter)
     runs = []
     for spec in specs:
         try:
-            runs.append(_finetune_one(spec, settings, train, dev, facts, scorer, reporter))
+            runs.append(job.finetune_one(spec))
         except Exception as error:  # whatever one model raises is its row, and the others go on
             logger.exception("%s failed", spec.name)
             line = one_line(error)
@@ -54,61 +70,139 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
     return FinetuneResult(runs=runs, signature=scorer.signature)
 
 
-def _finetune_one(
-    spec: ModelSpec,
-    settings: FinetuneSettings,
-    train: Sequence[Dialogue],
-    dev: Sequence[Dialogue],
-    facts: Mapping[str, DataFacts],
-    scorer: Scorer,
-    reporter: Reporter,
-) -> FinetuneRun:
-    from dialsum_cli.generation.engines import open_summarizer, peak_memory_gib
-    from dialsum_cli.training.trainers import TRAINERS, check_trainable, resolve_recipe
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all models of a fine-tuning share."""
 
-    with open_summarizer(spec, settings.model_copy(update={"precision": "fp32"}), reporter) as (summarizer, loaded):
-        check_trainable(loaded.spec, settings)  # now that its kind is known
-        recipe = resolve_recipe(loaded.spec, settings)
-        with start_run(new_folder(settings.output_dir / file_name(spec.name)), settings) as run:
-            before, _ = _evaluate(summarizer, dev, scorer, reporter, f"{spec.name}: before")
-            trained = TRAINERS["seq2seq"](loaded, train, recipe, settings, run.folder / "checkpoints", reporter)
-            after, summaries = _evaluate(summarizer, dev, scorer, reporter, f"{spec.name}: after")
-            loaded.model.save_pretrained(run.folder / "model")
-            loaded.tokenizer.save_pretrained(run.folder / "model")
-            rows = [(summary.fname, summary.text) for summary in summaries]
-            write_submission(run.folder / "predictions.csv", rows, overwrite=True)
-            run.write("history.csv", _history(trained.history))
-            run.write_json(
-                "provenance.json",
-                provenance(
-                    data={name: fact.model_dump() for name, fact in facts.items()},
-                    model=spec.source,
-                    revision=loaded.revision,
-                    recipe=asdict(recipe),
-                    metric=scorer.signature,
-                ),
+    settings: FinetuneSettings
+    train: Sequence[Dialogue]
+    dev: Sequence[Dialogue]
+    facts: Mapping[str, DataFacts]
+    scorer: Scorer
+    reporter: Reporter
+
+    def finetune_one(self, spec: ModelSpec) -> FinetuneRun:
+        """Train one model in its own run folder, from where an unfinished run of it stands."""
+        from dialsum_cli.models.loading import open_checkpoint
+        from dialsum_cli.training.methods import choose
+
+        checkpoint = open_checkpoint(spec)
+        if checkpoint.adapter:
+            raise RequestError(f"{spec.name} is an adapter already", "fine-tune its base model, or what --merge wrote")
+        choices = choose(checkpoint.spec, checkpoint.config, self.settings)
+        settings = self.settings.model_copy(
+            update={**asdict(choices.recipe), "precision": choices.precision, "models": [spec.name]}
+        )
+        with (
+            claim(
+                settings.output_dir / file_name(spec.name),
+                {
+                    "model": spec.source,
+                    "revision": checkpoint.spec.revision,
+                    "train": self.facts["train"].sha256,
+                    "dev": self.facts["dev"].sha256,
+                    **{key: value for key, value in settings.model_dump(mode="json").items() if key not in ASIDE},
+                    **asdict(choices.recipe),
+                },
+                resume=settings.resume,
+            ) as folder,
+            start_run(folder, settings, sources=choices.sources, claimed=True) as run,
+        ):
+            for note in choices.notes:
+                self.reporter.note(note)
+            return self._train(checkpoint.spec, settings, choices.recipe, run)
+
+    def _train(self, spec: ModelSpec, settings: FinetuneSettings, recipe: Recipe, run: Run) -> FinetuneRun:
+        from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer, peak_memory_gib
+        from dialsum_cli.training.batches import make_examples
+        from dialsum_cli.training.evaluation import Evaluator
+        from dialsum_cli.training.methods import prepare
+        from dialsum_cli.training.saving import merge, save
+        from dialsum_cli.training.trainers import Steps, train
+
+        reporter, folder = self.reporter, run.folder
+        with open_summarizer(spec, settings, reporter) as (engine, loaded):
+            before = self._before(engine, spec, settings)
+            loaded, note = prepare(loaded, recipe, self.train, settings.seed)
+            if note:
+                reporter.note(f"{spec.name}: {note}")
+            summarizer = HuggingFaceSummarizer(loaded, settings, reporter.warn)
+            examples = make_examples(
+                self.train, summarizer.prompt, summarizer.max_prompt_tokens, settings.max_new_tokens
             )
-            result = FinetuneRun(
-                model=spec.name,
-                run_dir=run.folder,
-                trainer="seq2seq",
-                trainable_parameters=trained.trainable_parameters,
-                train_seconds=trained.seconds,
-                tokens_per_second=trained.tokens_per_second,
-                peak_memory_gib=peak_memory_gib(),
-                before=_scores(before),
-                after=_scores(after),
-            )
-            run.write("result.json", result.model_dump_json(indent=2))
-    return result
+            self._tell(spec, examples.shortened, "dialogues were shortened to fit")
+            self._tell(spec, examples.long_answers, "summaries are longer than --max-new-tokens: such would be cut")
+            run.write_json("provenance.json", self._provenance(spec, loaded.revision, recipe))
+            steps = Steps(loaded, recipe, settings.micro_batch_tokens, reporter.warn)
+            plan = self._plan(loaded, examples.items, recipe, settings, steps, run)
+            evaluator = Evaluator(loaded, settings, self.dev, reporter)
+            trained = train(
+                loaded, examples.items, recipe, settings, steps, folder / "checkpoints", evaluator.judge,
+                lambda history: run.write("history.csv", _history(history)), reporter,
+            )  # fmt: skip
+            steps.loss.remove()
+            after, summaries = evaluator.evaluate("after")
+            save(loaded, settings, recipe, after, folder / "model")
+            peak = peak_memory_gib()
+            del engine, summarizer, steps, evaluator, loaded  # before merging needs their memory
+        rows = [(summary.fname, summary.text) for summary in summaries]
+        write_submission(folder / "predictions.csv", rows, overwrite=True)
+        if settings.merge and recipe.method != "full":
+            merge(folder / "model", settings, recipe, after, self.dev, summaries, reporter)
+        result = FinetuneRun(
+            model=spec.name,
+            run_dir=folder,
+            trainer="seq2seq" if spec.kind == "seq2seq" else "causal",
+            trainable_parameters=plan.trainable_parameters,
+            train_seconds=trained.seconds,
+            tokens_per_second=trained.tokens / trained.seconds,
+            peak_memory_gib=peak,
+            best_step=trained.best_step,
+            precision=settings.precision,
+            plan=plan,
+            before=_scores(before),
+            after=_scores(after),
+        )
+        run.write("result.json", result.model_dump_json(indent=2))  # from here on the run is finished
+        return result
 
+    def _before(self, engine: Engine, spec: ModelSpec, settings: FinetuneSettings) -> Score:
+        """The score of the untrained model; a resumed run finds its summaries kept."""
+        store = SummaryStore(settings.output_dir / "summaries", engine.ingredients())
+        with self.reporter.stage(f"{spec.name}: before", len(self.dev), "dialogues") as stage:
+            summaries = collect(Resumed(engine, store), self.dev, lambda batch: stage.advance(len(batch.summaries)))
+        return self.scorer.score([summary.text for summary in summaries])
 
-def _evaluate(
-    summarizer: Summarizer, dev: Sequence[Dialogue], scorer: Scorer, reporter: Reporter, title: str
-) -> tuple[Score, list[Summary]]:
-    with reporter.stage(title, len(dev), "dialogues") as stage:
-        summaries = collect(summarizer, dev, lambda batch: stage.advance(len(batch.summaries)))
-    return scorer.score([summary.text for summary in summaries]), summaries
+    def _plan(
+        self, loaded: "LoadedModel", examples: "Sequence[Example]", recipe: Recipe, settings: FinetuneSettings,
+        steps: "Steps", run: Run,
+    ) -> TrainingPlan:  # fmt: skip
+        """What the training will take, shown; a resumed run keeps its plan: other micro-batches round differently."""
+        from dialsum_cli.training import planning
+
+        path = run.folder / "plan.json"
+        if path.exists():
+            plan = TrainingPlan.model_validate_json(path.read_text(encoding="utf-8"))
+            planning.apply(plan, loaded, steps)
+        else:
+            plan = planning.measure(loaded, examples, recipe, settings, steps, run.folder)
+            run.write("plan.json", plan.model_dump_json(indent=2))
+        self.reporter.preview(plan)
+        return plan
+
+    def _provenance(self, spec: ModelSpec, revision: str | None, recipe: Recipe) -> dict[str, object]:
+        return provenance(
+            data={name: fact.model_dump() for name, fact in self.facts.items()},
+            model=spec.source,
+            revision=revision,
+            recipe=asdict(recipe),
+            metric=self.scorer.signature,
+        )
+
+    def _tell(self, spec: ModelSpec, fnames: Sequence[str], what: str) -> None:
+        if fnames:
+            some = ", ".join(fnames[:3]) + (" …" if len(fnames) > 3 else "")
+            self.reporter.warn(f"{spec.name}: {len(fnames)} of {len(self.train)} {what}: {some}")
 
 
 def _scores(score: Score) -> Scores:
@@ -122,11 +216,10 @@ def _scores(score: Score) -> Scores:
     )
 
 
-def _history(entries: Sequence[dict[str, float]]) -> str:
+def _history(entries: Sequence[Mapping[str, float]]) -> str:
+    """The trainer's log as CSV, the judge's values under their own names."""
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(
-        buffer, ["step", "epoch", "loss", "learning_rate"], extrasaction="ignore", lineterminator="\n"
-    )
+    writer = csv.DictWriter(buffer, HISTORY, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(entries)
+    writer.writerows({name.removeprefix("eval_"): value for name, value in entry.items()} for entry in entries)
     return buffer.getvalue()

@@ -1,0 +1,44 @@
+"""What a fine-tuned model's folder says beside its weights: the prompt and the options that it was trained with."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from dialsum_cli.errors import DialsumError
+from dialsum_cli.prompts import load_prompt
+from dialsum_cli.settings import GenerationSettings
+
+OPTIONS, PROMPT = "dialsum.json", "prompt.yaml"
+KEPT = ("block_foreign", "max_new_tokens", "num_beams", "no_repeat_ngram_size")
+SettingsT = TypeVar("SettingsT", bound=GenerationSettings)
+
+
+def save_options(folder: Path, settings: GenerationSettings, facts: Mapping[str, object]) -> None:
+    """Write what inference needs to ask as training asked, and `facts` for people."""
+    folder.joinpath(PROMPT).write_text(load_prompt(settings.prompt).to_yaml(), encoding="utf-8")
+    content = {"generation": {name: getattr(settings, name) for name in KEPT}, **facts}
+    folder.joinpath(OPTIONS).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def as_trained(settings: SettingsT, folder: Path) -> tuple[SettingsT, str]:
+    """The settings with what the model in `folder` was trained with wherever nothing else was asked for.
+
+    Returns the settings, and what the user should know: that the model is asked otherwise than it was trained; or "".
+
+    Raises:
+        DialsumError: the folder's file of options is damaged.
+    """
+    path = folder / OPTIONS
+    if not path.is_file():
+        return settings, ""
+    try:
+        options = json.loads(path.read_text(encoding="utf-8"))["generation"]
+    except (ValueError, KeyError) as error:
+        raise DialsumError(f"'{path}' is damaged: {error}", "copy the model's folder again") from None
+    options["prompt"] = str(folder / PROMPT)
+    given = settings.model_fields_set
+    changed = settings.model_copy(update={name: value for name, value in options.items() if name not in given})
+    if "prompt" in given and load_prompt(settings.prompt).messages("") != load_prompt(options["prompt"]).messages(""):
+        return changed, f"it was trained with another prompt than --prompt {settings.prompt}"
+    return changed, ""

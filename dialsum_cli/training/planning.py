@@ -1,0 +1,134 @@
+"""What a training will take, measured on this machine before the first step: memory, time, disk."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from transformers import PreTrainedModel
+
+from dialsum_cli.errors import DialsumError
+from dialsum_cli.models.loading import LoadedModel, out_of_memory
+from dialsum_cli.models.planning import free_bytes, generation_bytes
+from dialsum_cli.registry import Recipe
+from dialsum_cli.results import TrainingPlan
+from dialsum_cli.settings import FinetuneSettings
+from dialsum_cli.training.batches import Example, StepSampler, micro_batches
+from dialsum_cli.training.trainers import Steps
+
+PROBES = 10  # steps that are timed, spread over an epoch
+ADAM = {"adamw_torch": 8, "paged_adamw_32bit": 8, "paged_adamw_8bit": 2}  # bytes of state for each trained weight
+
+
+def measure(
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    settings: FinetuneSettings,
+    steps: Steps,
+    folder: Path,
+) -> TrainingPlan:
+    """Compute the widest micro-batch and some steps without taking any, and fit both to memory.
+
+    Gradient checkpointing is turned on where memory asks for it and the settings allow it; after that micro-batches
+    are halved. The weights and the random state stay what they are.
+
+    Raises:
+        DialsumError: a single row does not fit into memory, or the checkpoints not on the disk.
+    """
+    model, cuda = loaded.model, loaded.model.device.type == "cuda"
+    rows = sorted(examples, key=lambda example: -example.width)[: recipe.batch_size]
+    checkpointing = settings.gradient_checkpointing == "on"
+    model.train()
+    with torch.random.fork_rng():
+        if checkpointing:
+            _enable_checkpointing(model)
+        while True:
+            try:
+                _probe(steps, micro_batches(rows, steps.budget)[0])
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            steps.clear()
+            if settings.gradient_checkpointing == "auto" and not checkpointing:
+                checkpointing = True
+                torch.cuda.empty_cache()
+                _enable_checkpointing(model)
+            else:
+                steps.halve(rows)
+        trained = sum(parameter.numel() for parameter in steps.parameters)
+        state = trained * ADAM[recipe.optimizer]
+        peak = torch.cuda.max_memory_allocated() + state if cuda else None
+        sampler = StepSampler([example.width for example in examples], recipe.batch_size, settings.seed)
+        seconds_per_token = _time(steps, examples, [*sampler])
+    steps.clear()
+    model.eval()
+    if cuda:
+        torch.cuda.empty_cache()
+        generating = generation_bytes(model.config, loaded.precision, settings, free_bytes())
+        peak = max(peak or 0, generating + trained * 4 + state)
+    checkpoint = trained * (4 + ADAM[recipe.optimizer])
+    # Those to keep, the best one, and the one that is being written.
+    disk, free = checkpoint * (settings.keep_checkpoints + 2), shutil.disk_usage(folder).free
+    if disk > free:
+        raise DialsumError(
+            f"{settings.keep_checkpoints + 2} checkpoints of {checkpoint / 1e9:.1f} GB don't fit on the disk of "
+            f"'{folder}', which has {free / 1e9:.1f} GB free",
+            "`dialsum cache-clean`, fewer --keep-checkpoints, or another --output-dir",
+        )
+    epoch = seconds_per_token * sum(example.width for example in examples)
+    return TrainingPlan(
+        model=loaded.spec.name,
+        method=recipe.method,
+        precision=loaded.precision,
+        trainable_parameters=trained,
+        examples=len(examples),
+        steps=int(-(-len(sampler) * recipe.num_epochs // 1)),
+        micro_batch_tokens=steps.budget,
+        gradient_checkpointing=checkpointing,
+        memory_bytes=peak,
+        minutes_an_epoch=epoch / 60,
+        minutes=epoch * recipe.num_epochs / 60,
+        disk_bytes=disk,
+    )
+
+
+def apply(plan: TrainingPlan, loaded: LoadedModel, steps: Steps) -> None:
+    """Train as an earlier session of the same run planned: other micro-batches would round differently."""
+    steps.budget = plan.micro_batch_tokens
+    if plan.gradient_checkpointing:
+        _enable_checkpointing(loaded.model)
+
+
+def _enable_checkpointing(model: PreTrainedModel) -> None:
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def _probe(steps: Steps, rows: Sequence[Example]) -> float:
+    """Seconds that the gradients of these rows take."""
+    start = perf_counter()
+    steps.gradients(rows, torch.Tensor.backward)
+    if steps.device.type == "cuda":
+        torch.cuda.synchronize()
+    return perf_counter() - start
+
+
+def _time(steps: Steps, examples: Sequence[Example], epoch: Sequence[Sequence[int]]) -> float:
+    """Seconds a token, over steps that are spread over an epoch from its widest to its narrowest.
+
+    The first one warms up. An epoch is never longer for being measured than by a twentieth, or three steps.
+    """
+    number = max(2, min(PROBES, len(epoch) // 20)) + 1
+    by_width = sorted(epoch, key=lambda rows: -sum(examples[row].width for row in rows))
+    chosen = [by_width[round(at * (len(by_width) - 1) / (number - 1))] for at in range(number)]
+    seconds = tokens = 0.0
+    for index, rows in enumerate(chosen):
+        step = [examples[row] for row in rows]
+        took = _probe(steps, step)
+        if index:
+            seconds += took
+            tokens += sum(row.width for row in step)
+        steps.clear()
+    return seconds / tokens
