@@ -8,7 +8,10 @@ from typing import Protocol
 from dialsum_cli.results import Result
 
 logger = logging.getLogger("dialsum")
-logger.addHandler(logging.NullHandler())  # a run's log listens; what the terminal shows goes through the reporter
+# A run's log listens; what the terminal shows goes through the reporter. On import, bitsandbytes warns of kernels that
+# CPUs lack.
+for _name in ("dialsum", "bitsandbytes"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Stage(Protocol):

@@ -67,14 +67,14 @@ def make_examples(
         DataError: a summary has no token to train on, or is so long that the model has no positions for it.
     """
     seq2seq = isinstance(prompt, EncoderPrompt)
-    examples = Examples([], [], [])
+    examples, nothing = Examples([], [], []), prompt.answer_ids("")
     for dialogue in dialogues:
         encoded = prompt.encode(dialogue.text, max_prompt_tokens)
         if encoded.shortened:
             examples.shortened.append(dialogue.fname)
         for reference in dialogue.references:
             answer = prompt.answer_ids(reference)
-            if prompt.end_ids.issuperset(answer):
+            if answer == nothing:
                 raise DataError(f"{dialogue.fname}: its summary has no token to train on", "give it a summary")
             examples.items.append(Example(dialogue.fname, encoded.ids, answer))
             if len(answer) > max_new_tokens:
@@ -84,7 +84,7 @@ def make_examples(
             if room is not None and (len(answer) if seq2seq else examples.items[-1].width) > room:
                 raise DataError(
                     f"{dialogue.fname}: its summary of {len(answer)} tokens does not fit into the model's {room}",
-                    f"shorten it, or give --max-new-tokens {len(answer)}",
+                    "shorten it" + ("" if seq2seq else f", or give --max-new-tokens {len(answer)}"),
                 )
     return examples
 
@@ -96,7 +96,7 @@ class StepSampler(Sampler[list[int]]):
 
     Args:
         widths: tokens of each row.
-        rows: rows of an optimizer step; the last step of an epoch has what is left.
+        rows: rows of an optimizer step; one step of an epoch, anywhere in it, has what is left.
         seed: decides the order, together with the epoch.
     """
 
@@ -117,6 +117,11 @@ class StepSampler(Sampler[list[int]]):
             steps += [nearby[at : at + self.rows] for at in range(0, len(nearby), self.rows)]
         for step in torch.randperm(len(steps), generator=generator).tolist():
             yield steps[step][self.rank :: self.processes]
+
+
+def padded_tokens(examples: Sequence[Example]) -> int:
+    """Tokens that a batch of these takes, padding included."""
+    return len(examples) * max(example.width for example in examples)
 
 
 def micro_batches(examples: Sequence[Example], budget: int) -> list[list[Example]]:

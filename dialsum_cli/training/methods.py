@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from transformers import AddedToken, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -11,7 +11,7 @@ from transformers import AddedToken, PreTrainedConfig, PreTrainedModel, PreTrain
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import RequestError
 from dialsum_cli.models.loading import LoadedModel
-from dialsum_cli.models.planning import device, skeleton, weight_bytes
+from dialsum_cli.models.planning import device, free_bytes, skeleton, weight_bytes
 from dialsum_cli.registry import FULL_SMALL, QLORA, QLORA_7B, QLORA_14B, Method, ModelSpec, Recipe
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.text import TAG
@@ -28,12 +28,14 @@ class Choices:
     Attributes:
         recipe: every value resolved; its method is none but full, lora and qlora.
         precision: number format in which the frozen weights are held, or the trained ones.
-        sources: where each value of the recipe comes from, by its name.
+        computed_in: number format of the matrix products.
+        sources: where each value of the recipe, and the precision, comes from, by its name.
         notes: what the user should know about these choices.
     """
 
     recipe: Recipe
     precision: str
+    computed_in: Literal["bf16", "fp16", "fp32"]
     sources: dict[str, str]
     notes: tuple[str, ...]
 
@@ -51,7 +53,10 @@ def check_trainable(spec: ModelSpec, settings: FinetuneSettings) -> None:
             f"--method {settings.method}: {spec.name} is an encoder-decoder, and these are trained in full",
             "leave it out",
         )
-    method = settings.method or (spec.recipe.method if spec.recipe else "auto")
+    _check_precision(spec, settings.method or (spec.recipe.method if spec.recipe else "auto"), settings)
+
+
+def _check_precision(spec: ModelSpec, method: Method, settings: FinetuneSettings) -> None:
     allowed = PRECISIONS.get(method, ("nf4", "bf16", "fp16", "fp32"))
     if settings.precision not in ("auto", *allowed):
         raise RequestError(
@@ -82,14 +87,19 @@ def choose(spec: ModelSpec, config: PreTrainedConfig, settings: FinetuneSettings
         method, why = _method(spec, config, settings)
         recipe, sources["method"] = replace(recipe, method=method), f"auto: {why}"
         notes.append(f"{spec.name} is trained by {method}: {why}")
+    _check_precision(spec, recipe.method, settings)
     if recipe.optimizer.startswith("paged") and not on_gpu:
         recipe, sources["optimizer"] = replace(recipe, optimizer="adamw_torch"), "no GPU whose memory could be paged"
         notes.append(f"{spec.name}: adamw_torch instead of paged_adamw, for want of a GPU whose memory could be paged")
     precision: str = settings.precision
+    half: Literal["bf16", "fp16", "fp32"] = "fp32"
+    if on_gpu:
+        half = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    sources["precision"] = "given"
     if precision == "auto":
-        half = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_gpu else "fp32"
         precision = {"full": "fp32", "lora": half, "qlora": "nf4"}[recipe.method]
-    return Choices(recipe, precision, sources, tuple(notes))
+        sources["precision"] = f"auto: for --method {recipe.method} on this machine"
+    return Choices(recipe, precision, half, sources, tuple(notes))
 
 
 def _by_size(spec: ModelSpec, config: PreTrainedConfig) -> tuple[Recipe, str]:
@@ -110,7 +120,7 @@ def _method(spec: ModelSpec, config: PreTrainedConfig, settings: FinetuneSetting
         return ("qlora" if settings.precision == "nf4" else "lora"), f"--precision {settings.precision}"
     if device().type != "cuda":
         return "lora", "an adapter on fp32 weights, as there is no GPU"
-    needed, free = weight_bytes(config, "bf16"), torch.cuda.mem_get_info()[0]
+    needed, free = weight_bytes(config, "bf16"), free_bytes() or 0
     sizes = f"{needed / 2**30:.1f} GiB of weights in half precision, {free / 2**30:.1f} GiB free"
     return ("lora" if needed <= ROOMY * free else "qlora"), sizes
 
@@ -146,29 +156,39 @@ def add_adapter(loaded: LoadedModel, recipe: Recipe) -> LoadedModel:
 
 
 def add_tags(loaded: LoadedModel, dialogues: Sequence[Dialogue]) -> tuple[LoadedModel, str]:
-    """An encoder-decoder with a token for each tag of the data that its tokenizer cuts up, and a note; "" for none.
+    """An encoder-decoder with `own_tokens` for tags, each the mean of what it was written with; and a note."""
+    tokenizer, tags, note = own_tokens(loaded.tokenizer, dialogues)
+    if not tags:
+        return loaded, note
+    if len(tokenizer) > cast(torch.nn.Embedding, loaded.model.get_input_embeddings()).num_embeddings:
+        loaded.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    for table in {loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings()}:
+        weight = cast(torch.nn.Embedding, table).weight.data
+        for tag in tags:
+            pieces = loaded.tokenizer.encode(tag, add_special_tokens=False)
+            weight[tokenizer.convert_tokens_to_ids(tag)] = weight[pieces].mean(dim=0)
+    return replace(loaded, tokenizer=tokenizer), note
+
+
+def own_tokens(
+    tokenizer: PreTrainedTokenizerBase, dialogues: Sequence[Dialogue]
+) -> tuple[PreTrainedTokenizerBase, list[str], str]:
+    """A tokenizer with a token for each tag of the data that it cut up, these tags, and a note; "" for none.
 
     Tags that the data don't have get none: nothing would train their embedding. Nor does any get one where that would
     change how a summary reads, as with tokenizers that put a blank after such a token.
     """
     references = [reference for dialogue in dialogues for reference in dialogue.references]
     found = {tag for text in (*references, *(dialogue.text for dialogue in dialogues)) for tag in TAG.findall(text)}
-    tags = sorted(tag for tag in found if len(loaded.tokenizer.encode(tag, add_special_tokens=False)) > 1)
+    tags = sorted(tag for tag in found if len(tokenizer.encode(tag, add_special_tokens=False)) > 1)
     if not tags:
-        return loaded, ""
-    pieces = [loaded.tokenizer.encode(tag, add_special_tokens=False) for tag in tags]
-    tokenizer = deepcopy(loaded.tokenizer)
-    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in tags])
+        return tokenizer, [], ""
+    extended = deepcopy(tokenizer)
+    extended.add_tokens([AddedToken(tag, normalized=False) for tag in tags])
     tagged = [reference for reference in references if TAG.search(reference)][:_READ_BACK]
-    if any(_read_back(tokenizer, text) != _read_back(loaded.tokenizer, text) for text in tagged):
-        return loaded, f"{', '.join(tags)} stay several tokens: as one, they would change how a summary reads"
-    if len(tokenizer) > loaded.model.get_input_embeddings().weight.shape[0]:
-        loaded.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    for table in {loaded.model.get_input_embeddings(), loaded.model.get_output_embeddings()}:
-        weight = cast(torch.Tensor, table.weight).data  # a tag begins as the mean of what it was written with
-        for row, ids in zip(cast(list[int], tokenizer.convert_tokens_to_ids(tags)), pieces, strict=True):
-            weight[row] = weight[ids].mean(dim=0)
-    return replace(loaded, tokenizer=tokenizer), f"{', '.join(tags)} got tokens of their own, which are trained"
+    if any(_read_back(extended, text) != _read_back(tokenizer, text) for text in tagged):
+        return tokenizer, [], f"{', '.join(tags)} stay several tokens: as one, they would change how a summary reads"
+    return extended, tags, f"{', '.join(tags)} got tokens of their own, which are trained"
 
 
 def _read_back(tokenizer: PreTrainedTokenizerBase, text: str) -> str:

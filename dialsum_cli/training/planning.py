@@ -1,7 +1,7 @@
 """What a training will take, measured on this machine before the first step: memory, time, disk."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -14,7 +14,7 @@ from dialsum_cli.models.planning import free_bytes, generation_bytes
 from dialsum_cli.registry import Recipe
 from dialsum_cli.results import TrainingPlan
 from dialsum_cli.settings import FinetuneSettings
-from dialsum_cli.training.batches import Example, StepSampler, micro_batches
+from dialsum_cli.training.batches import Example, StepSampler, micro_batches, padded_tokens
 from dialsum_cli.training.trainers import Steps
 
 PROBES = 10  # steps that are timed, spread over an epoch
@@ -46,7 +46,7 @@ def measure(
             _enable_checkpointing(model)
         while True:
             try:
-                _probe(steps, micro_batches(rows, steps.budget)[0])
+                _probe(steps.gradients, max(micro_batches(rows, steps.budget), key=padded_tokens), steps.device)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
@@ -106,11 +106,11 @@ def _enable_checkpointing(model: PreTrainedModel) -> None:
     model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def _probe(steps: Steps, rows: Sequence[Example]) -> float:
+def _probe(compute: Callable[..., torch.Tensor], rows: Sequence[Example], device: torch.device) -> float:
     """Seconds that the gradients of these rows take."""
     start = perf_counter()
-    steps.gradients(rows, torch.Tensor.backward)
-    if steps.device.type == "cuda":
+    compute(rows, torch.Tensor.backward)
+    if device.type == "cuda":
         torch.cuda.synchronize()
     return perf_counter() - start
 
@@ -126,7 +126,7 @@ def _time(steps: Steps, examples: Sequence[Example], epoch: Sequence[Sequence[in
     seconds = tokens = 0.0
     for index, rows in enumerate(chosen):
         step = [examples[row] for row in rows]
-        took = _probe(steps, step)
+        took = _probe(steps.compute, step, steps.device)  # which may still halve micro-batches
         if index:
             seconds += took
             tokens += sum(row.width for row in step)

@@ -35,7 +35,12 @@ def save(loaded: LoadedModel, settings: FinetuneSettings, recipe: Recipe, after:
     staging = folder.with_name(f".{folder.name}")
     try:
         shutil.rmtree(staging, ignore_errors=True)
-        loaded.model.save_pretrained(staging)
+        model = cast(Any, loaded.model)
+        if recipe.method == "full":
+            model.save_pretrained(staging)
+        else:  # an adapter names its base as anybody finds it, not as this machine's cache has it
+            model.peft_config["default"].base_model_name_or_path = loaded.spec.source
+            model.save_pretrained(staging, save_embedding_layers=False)
         loaded.tokenizer.save_pretrained(staging)
         save_options(staging, settings, {"recipe": asdict(recipe), "score": after.final_score, "dialsum": __version__})
         staging.joinpath("README.md").write_text(_card(loaded, recipe, after), encoding="utf-8")

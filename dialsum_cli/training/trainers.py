@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import (
-    EarlyStoppingCallback,
     PrinterCallback,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
@@ -30,7 +29,7 @@ from dialsum_cli.models.loading import LoadedModel, out_of_memory
 from dialsum_cli.registry import Recipe
 from dialsum_cli.reporter import Reporter, Stage
 from dialsum_cli.settings import FinetuneSettings
-from dialsum_cli.training.batches import AnswerLoss, Example, StepSampler, collate, micro_batches
+from dialsum_cli.training.batches import AnswerLoss, Example, StepSampler, collate, micro_batches, padded_tokens
 
 Judge = Callable[[], Mapping[str, float]]
 """Generates on dev and scores: `final_score` and what else is worth a line of the history."""
@@ -108,13 +107,14 @@ class Steps:
         """
         self.clear()
         torch.cuda.empty_cache()
-        widest = micro_batches(rows, self.budget)[0]
-        if len(widest) == 1:
+        # A row that is computed alone may be shorter than several others together.
+        several = [padded_tokens(batch) for batch in micro_batches(rows, self.budget) if len(batch) > 1]
+        if not several:
             raise DialsumError(
-                f"out of memory on a single example of {widest[0].width} tokens",
+                f"out of memory on a single example of {max(row.width for row in rows)} tokens",
                 "use --method qlora, --gradient-checkpointing on, or a smaller model",
             )
-        self.budget = len(widest) * widest[0].width // 2
+        self.budget = max(several) // 2
         self.warn(f"out of memory: {self.budget} tokens are computed at once from here on")
 
     def clear(self) -> None:
@@ -246,13 +246,24 @@ def _best(state: TrainerState, folder: Path) -> str | None:
     return str(path) if state.best_global_step and path.is_dir() else None
 
 
+def _since_best(state: TrainerState) -> int:
+    """Evaluations since the best one.
+
+    Counted in the history, so that a resumed run stops where it would have stopped undisturbed.
+    """
+    scores = [entry["eval_final_score"] for entry in state.log_history if "eval_final_score" in entry]
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+
 class _Watch(TrainerCallback):
-    """Sets the sampler's epoch, moves the progress bar, saves by the clock, and tells of what is logged."""
+    """Sets the sampler's epoch, moves the progress bar, saves by the clock, stops, and tells of what is logged."""
 
     def __init__(
-        self, sampler: StepSampler, stage: Stage, folder: Path, minutes: float, logged: Callable[[TrainerState], None]
-    ) -> None:
-        self.sampler, self.stage, self.folder, self.minutes, self.logged = sampler, stage, folder, minutes, logged
+        self, sampler: StepSampler, stage: Stage, folder: Path, minutes: float, patience: int,
+        logged: Callable[[TrainerState], None],
+    ) -> None:  # fmt: skip
+        self.sampler, self.stage, self.folder, self.logged = sampler, stage, folder, logged
+        self.minutes, self.patience = minutes, patience
         self.saved = monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -267,10 +278,17 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Move the bar; a run that dies loses so many minutes at most."""
         self.stage.advance()
-        if monotonic() - self.saved > 60 * self.minutes:
+        last = state.global_step >= state.max_steps
+        # At the end of an epoch it would be the state before an evaluation that a resumed run then never makes.
+        if monotonic() - self.saved > 60 * self.minutes and not last and state.global_step % len(self.sampler):
             control.should_save = True
-        if args.eval_strategy == "steps" and state.global_step >= state.max_steps:  # what the interval would leave out
+        if args.eval_strategy == "steps" and last:  # what the interval would leave out
             control.should_save = control.should_evaluate = True
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop when the best weights are long past."""
+        if _since_best(state) >= self.patience:
+            control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the clock again."""
@@ -338,28 +356,35 @@ def train(
         train_dataset=examples,
         eval_dataset=[],  # the judge has its own
         processing_class=loaded.tokenizer,
-        callbacks=[EarlyStoppingCallback(recipe.patience)],
     )
     trainer.steps, trainer.sampler, trainer.judge = steps, sampler, judge
     trainer.remove_callback(PrinterCallback)  # it prints its log between our data on standard output
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, seconds = get_last_checkpoint(str(folder)), 0.0
+    checkpoint, seconds, state = get_last_checkpoint(str(folder)), 0.0, TrainerState()
     if checkpoint:
-        last = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json")).log_history[-1]
-        seconds, trainer.tokens = last["seconds"], last["tokens"]
-        reporter.note(f"{loaded.spec.name}: going on from step {checkpoint.rpartition('-')[2]}")
-    total = -(-len(sampler) * recipe.num_epochs // 1)
-    with reporter.stage(f"{loaded.spec.name}: training", int(total), "steps") as stage:
-        watch = _Watch(sampler, stage, folder, settings.checkpoint_minutes, lambda state: logged(state.log_history))
-        trainer.add_callback(watch)
+        state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        seconds, trainer.tokens = state.log_history[-1]["seconds"], state.log_history[-1]["tokens"]
+        reporter.note(f"{loaded.spec.name}: going on from step {state.global_step}")
+    total = int(-(-len(sampler) * recipe.num_epochs // 1))
+    with reporter.stage(f"{loaded.spec.name}: training", total, "steps") as stage:
         trainer.go_on(seconds)
-        outcome = trainer.train(resume_from_checkpoint=checkpoint)
+        if state.global_step >= total or _since_best(state) >= recipe.patience:  # it died after its last step
+            state.best_model_checkpoint = _best(state, folder)
+            trainer.state = state
+            trainer._load_best_model()
+        else:
+            watch = _Watch(
+                sampler, stage, folder, settings.checkpoint_minutes, recipe.patience,
+                lambda state: logged(state.log_history),
+            )  # fmt: skip
+            trainer.add_callback(watch)
+            trainer.train(resume_from_checkpoint=checkpoint)
+            state = trainer.state
         seconds = trainer.seconds
     loaded.model.eval()  # the trainer leaves it with dropout on
-    state: TrainerState = trainer.state
     return Trained(
-        best_step=int(state.best_global_step or outcome.global_step),
-        steps=outcome.global_step,
+        best_step=int(state.best_global_step or state.global_step),
+        steps=state.global_step,
         seconds=seconds,
         tokens=trainer.tokens,
         history=state.log_history,

@@ -5,9 +5,11 @@ import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dialsum_cli import registry
+from dialsum_cli.data.checks import check_data
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import write_submission
 from dialsum_cli.errors import RequestError, one_line
@@ -15,11 +17,12 @@ from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec, Recipe
 from dialsum_cli.reporter import QuietReporter, Reporter
-from dialsum_cli.results import DataFacts, FinetuneResult, FinetuneRun, Scores, TrainingPlan
+from dialsum_cli.results import DataCheckResult, DataFacts, FinetuneResult, FinetuneRun, Scores, TrainingPlan
 from dialsum_cli.runs import Run, claim, data_facts, file_name, provenance, start_run
-from dialsum_cli.settings import FinetuneSettings, RecipeSettings
+from dialsum_cli.settings import FinetuneSettings, RecipeSettings, TrackingSettings
 from dialsum_cli.store import Resumed, SummaryStore
 from dialsum_cli.summarizer import Engine, collect
+from dialsum_cli.tracking import Tracker, Tracking, Training, run_config, training_label
 
 if TYPE_CHECKING:
     from dialsum_cli.models.loading import LoadedModel
@@ -29,8 +32,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dialsum")
 
 # Options that change nothing of what is trained: an unfinished run goes on with any of them.
-ASIDE = {"config", "models", "train", "dev", "columns", "output_dir", "resume", "merge", "keep_checkpoints",
-         "checkpoint_minutes", "batch_tokens", *RecipeSettings.model_fields}  # fmt: skip
+ASIDE = {
+    *("config", "models", "train", "dev", "output_dir", "resume", "merge", "batch_tokens"),
+    *("keep_checkpoints", "checkpoint_minutes", *RecipeSettings.model_fields, *TrackingSettings.model_fields),
+}
 HISTORY = ("step", "epoch", "loss", "learning_rate", "grad_norm", "final_score", "rouge1", "rouge2", "rougeL", "empty",
            "truncated", "seconds", "tokens")  # fmt: skip
 
@@ -51,13 +56,12 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
     for spec in specs:  # before hours of work, not after
         check_trainable(spec, settings)
     load_prompt(settings.prompt)
-    train, dev = (
-        read_dialogues(path, columns=settings.columns, references=True, note=reporter.note)
-        for path in (settings.train, settings.dev)
-    )
+    train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
+    dev = read_dialogues(settings.dev, columns=settings.columns, references="equal", note=reporter.note)
     facts = {"train": data_facts(settings.train, len(train)), "dev": data_facts(settings.dev, len(dev))}
     scorer = Scorer([dialogue.references for dialogue in dev], seed=settings.seed)
-    job = _Job(settings, train, dev, facts, scorer, reporter)
+    _show_checks(check_data(train, dev), reporter)
+    job = _Job(settings, train, dev, facts, scorer, Tracking(settings, reporter), reporter)
     runs = []
     for spec in specs:
         try:
@@ -79,6 +83,7 @@ class _Job:
     dev: Sequence[Dialogue]
     facts: Mapping[str, DataFacts]
     scorer: Scorer
+    tracking: Tracking
     reporter: Reporter
 
     def finetune_one(self, spec: ModelSpec) -> FinetuneRun:
@@ -110,10 +115,24 @@ class _Job:
         ):
             for note in choices.notes:
                 self.reporter.note(note)
-            return self._train(checkpoint.spec, settings, choices.recipe, run)
+            assert choices.recipe.method != "auto"
+            training = Training(
+                method=choices.recipe.method, precision=choices.computed_in, num_epochs=choices.recipe.num_epochs,
+                batch_size=choices.recipe.batch_size, learning_rate=choices.recipe.learning_rate,
+                started=datetime.now(),
+            )  # fmt: skip
+            label, config = training_label(checkpoint.spec, training), run_config(settings, checkpoint.spec, training)
+            with self.tracking.run(folder, label, config) as tracker:
+                result = self._train(checkpoint.spec, settings, choices.recipe, run, tracker)
+                tracker.summarise(result.after.model_dump() if result.after else {})
+            return result
 
-    def _train(self, spec: ModelSpec, settings: FinetuneSettings, recipe: Recipe, run: Run) -> FinetuneRun:
+    def _train(
+        self, spec: ModelSpec, settings: FinetuneSettings, recipe: Recipe, run: Run, tracker: Tracker
+    ) -> FinetuneRun:
         from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer, peak_memory_gib
+        from dialsum_cli.reports.page import render
+        from dialsum_cli.reports.training import training_page
         from dialsum_cli.training.batches import make_examples
         from dialsum_cli.training.evaluation import Evaluator
         from dialsum_cli.training.methods import prepare
@@ -138,7 +157,7 @@ class _Job:
             evaluator = Evaluator(loaded, settings, self.dev, reporter)
             trained = train(
                 loaded, examples.items, recipe, settings, steps, folder / "checkpoints", evaluator.judge,
-                lambda history: run.write("history.csv", _history(history)), reporter,
+                lambda history: _record(history, run, tracker), reporter,
             )  # fmt: skip
             steps.loss.remove()
             after, summaries = evaluator.evaluate("after")
@@ -163,6 +182,8 @@ class _Job:
             before=_scores(before),
             after=_scores(after),
         )
+        page = training_page(result, _entries(trained.history), signature=self.scorer.signature)
+        run.write("report.html", render(page))
         run.write("result.json", result.model_dump_json(indent=2))  # from here on the run is finished
         return result
 
@@ -216,10 +237,22 @@ def _scores(score: Score) -> Scores:
     )
 
 
-def _history(entries: Sequence[Mapping[str, float]]) -> str:
-    """The trainer's log as CSV, the judge's values under their own names."""
+def _show_checks(checks: DataCheckResult, reporter: Reporter) -> None:
+    if checks.findings:
+        reporter.preview(checks)
+
+
+def _record(history: Sequence[Mapping[str, float]], run: Run, tracker: Tracker) -> None:
+    """Keep a training's log as it grows."""
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, HISTORY, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name.removeprefix("eval_"): value for name, value in entry.items()} for entry in entries)
-    return buffer.getvalue()
+    writer.writerows(_entries(history))
+    run.write("history.csv", buffer.getvalue())
+    (last,) = _entries(history[-1:])
+    tracker.log(last, step=int(last["step"]))
+
+
+def _entries(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """The trainer's log with the judge's values under their own names."""
+    return [{name.removeprefix("eval_"): value for name, value in entry.items()} for entry in history]

@@ -1,0 +1,43 @@
+"""The page of a fine-tuning: its curves, and what the model was worth before and after."""
+
+from collections.abc import Mapping, Sequence
+
+from dialsum_cli.reports.charts import Curve, Mark
+from dialsum_cli.reports.page import Facts, Grid, Page, Section
+from dialsum_cli.results import FinetuneRun
+from dialsum_cli.tables import Column, Table
+
+
+def training_page(run: FinetuneRun, history: Sequence[Mapping[str, float]], *, signature: str) -> Page:
+    """The page of a finished run.
+
+    Args:
+        history: the training's log, an entry for each time something was logged.
+    """
+
+    def line(name: str) -> list[tuple[float, float]]:
+        return [(entry["step"], entry[name]) for entry in history if name in entry]
+
+    best = Mark(run.best_step, "kept") if run.best_step else None
+    curves = [
+        Curve("Loss of the answers' tokens", {"loss": line("loss")}, "step", "loss", best),
+        Curve("final_score on dev", {"final_score": line("final_score")}, "step", "final_score", best),
+        Curve("Learning rate", {"learning rate": line("learning_rate")}, "step", "rate", best),
+    ]
+    table = Table(
+        [Column("", "left"), Column("Final"), Column("95 %"), Column("R1"), Column("R2"), Column("RL")],
+        title="Scores on dev",
+        caption=signature,
+    )
+    for name, scores in (("before", run.before), ("after", run.after)):
+        if scores:
+            low, high = scores.ci95
+            values = (scores.rouge1, scores.rouge2, scores.rougeL)
+            table.add(name, f"{scores.final_score:.2f}", f"{low:.1f}–{high:.1f}", *(f"{value:.2f}" for value in values))
+    plan = run.plan.model_dump() if run.plan else {}
+    measured = run.model_dump(include={"train_seconds", "tokens_per_second", "peak_memory_gib", "best_step"})
+    return Page(
+        f"dialsum finetune · {run.model}",
+        [Section("Before and after", [table]), Section("Curves", [Grid(curves)])],
+        footer=[Facts([*plan.items(), *measured.items()])],
+    )
