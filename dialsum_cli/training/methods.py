@@ -125,6 +125,20 @@ def _method(spec: ModelSpec, config: PreTrainedConfig, settings: FinetuneSetting
     return ("lora" if needed <= ROOMY * free else "qlora"), sizes
 
 
+def keep_gradients(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from packing 4-bit weights on a CPU: the kernel that it packs them for has no gradient.
+
+    It packs the weights of a layer when that isn't in training mode (0.50, nn/modules.py), as in an evaluation, and
+    never unpacks them: gradients would be silently wrong from then on. These layers know no other use of their mode.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit) and device().type == "cpu":
+            module.training = True
+            vars(module)["train"] = lambda mode=True, module=module: module
+
+
 def prepare(loaded: LoadedModel, recipe: Recipe, dialogues: Sequence[Dialogue], seed: int) -> tuple[LoadedModel, str]:
     """The model with what is going to be trained of it, and a note; "" where there is nothing to say.
 

@@ -38,8 +38,9 @@ def save(loaded: LoadedModel, settings: FinetuneSettings, recipe: Recipe, after:
         model = cast(Any, loaded.model)
         if recipe.method == "full":
             model.save_pretrained(staging)
-        else:  # an adapter names its base as anybody finds it, not as this machine's cache has it
-            model.peft_config["default"].base_model_name_or_path = loaded.spec.source
+        else:  # an adapter names its base as it is found from anywhere, not as the hub's cache has it
+            base = loaded.spec.source if loaded.revision else str(loaded.folder.resolve())
+            model.peft_config["default"].base_model_name_or_path = base
             model.save_pretrained(staging, save_embedding_layers=False)
         loaded.tokenizer.save_pretrained(staging)
         save_options(staging, settings, {"recipe": asdict(recipe), "score": after.final_score, "dialsum": __version__})

@@ -135,12 +135,13 @@ class _Job:
         from dialsum_cli.reports.training import training_page
         from dialsum_cli.training.batches import make_examples
         from dialsum_cli.training.evaluation import Evaluator
-        from dialsum_cli.training.methods import prepare
+        from dialsum_cli.training.methods import keep_gradients, prepare
         from dialsum_cli.training.saving import merge, save
         from dialsum_cli.training.trainers import Steps, train
 
         reporter, folder = self.reporter, run.folder
         with open_summarizer(spec, settings, reporter) as (engine, loaded):
+            keep_gradients(loaded.model)
             before = self._before(engine, spec, settings)
             loaded, note = prepare(loaded, recipe, self.train, settings.seed)
             if note:
