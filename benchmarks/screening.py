@@ -1,6 +1,7 @@
 """Screening with random weights in the shapes of real models, and what was foretold of it: screening.py --help."""
 
 import argparse
+import csv
 import gc
 import json
 import shutil
@@ -13,10 +14,12 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.models.vocabulary import Vocabulary
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.results import PreflightResult, Result
 from dialsum_cli.settings import BUNDLED, ScreenSettings
+from dialsum_cli.text import TAG, foreign_scripts, korean_ratio
 from dialsum_cli.workflows.screen import screen
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,14 +95,27 @@ def child(options: dict[str, Any]) -> None:
     heard = Heard()
     with tempfile.TemporaryDirectory() as runs:
         result = screen(ScreenSettings(**options, baselines=False, output_dir=Path(runs)), heard)
-    (row,) = result.leaderboard
-    print(json.dumps({"row": row.model_dump(), "preflight": heard.preflight, "said": heard.said}))
+        (row,) = result.leaderboard
+        plain = plain_ratios(result.run_dir, options["data"]) if row.status == "ok" else []
+    measured = {"row": row.model_dump(), "preflight": heard.preflight, "said": heard.said}
+    print(json.dumps({**measured, "plain_dialogues": len(plain), "plain_korean_ratio": min(plain, default=None)}))
 
 
-def run(folder: Path, precision: str, cap_gib: float, block: bool, arguments: argparse.Namespace) -> dict[str, Any]:
+def plain_ratios(run_dir: Path, data: str) -> list[float]:
+    """The Korean ratio of each summary whose dialogue has no foreign letter: nothing foreign may be copied there."""
+    (predictions,) = (run_dir / "predictions").glob("*.csv")
+    with predictions.open(encoding="utf-8", newline="") as file:
+        written = {row["fname"]: row["summary"] for row in csv.DictReader(file)}
+    plain = [
+        each for each in read_dialogues(data) if each.fname in written and not foreign_scripts(TAG.sub(" ", each.text))
+    ]
+    return [korean_ratio(written[each.fname], each.text) for each in plain]
+
+
+def run(folder: Path, precision: str, cap_gib: float, arguments: argparse.Namespace) -> dict[str, Any]:
     """What a child process measured, with how near the foretold numbers came."""
     options = {"models": [str(folder)], "precision": precision, "data": arguments.data, "limit": arguments.limit,
-               "max_new_tokens": arguments.max_new_tokens, "block_foreign": block, "cap_gib": cap_gib}  # fmt: skip
+               "max_new_tokens": arguments.max_new_tokens, "cap_gib": cap_gib}  # fmt: skip
     command = [sys.executable, __file__, "--child", json.dumps(options)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -109,7 +125,7 @@ def run(folder: Path, precision: str, cap_gib: float, block: bool, arguments: ar
         ratios["memory_foretold"] = foretold["memory_bytes"] / 2**30 / row["peak_memory_gib"]
     if row["estimated_seconds"]:
         ratios["seconds_foretold"] = row["estimated_seconds"] / row["seconds"]
-    return {"precision": precision, "cap_gib": cap_gib, "block_foreign": block, **ratios, **measured}
+    return {"precision": precision, "cap_gib": cap_gib, **ratios, **measured}
 
 
 def main() -> None:
@@ -139,22 +155,21 @@ def main() -> None:
             folder = make(shape, arguments.tokenizers, Path(scratch) / shape)
             tokenizer = AutoTokenizer.from_pretrained(folder)
             Vocabulary.build(tokenizer, [tokenizer.eos_token_id])  # once per tokenizer: no part of a screening's time
-            plans = [
-                (precision, 0.0, block) for precision in arguments.precisions.split(",") for block in (True, False)
-            ]
-            plans += [("auto", arguments.cap, True)] if shape == "llama8b" and arguments.cap else []
+            plans = [(precision, 0.0) for precision in arguments.precisions.split(",")]
+            plans += [("auto", arguments.cap)] if shape == "llama8b" and arguments.cap else []
             for plan in plans:
                 measured = {"shape": shape, **run(folder, *plan, arguments)}
                 row = measured["row"]
                 runs.append(measured)
                 facts = {name: row[name] for name in ("status", "error", "precision", "seconds", "dialogues_per_second",
                          "peak_memory_gib", "batch_tokens", "korean_ratio")}  # fmt: skip
-                facts |= {name: measured.get(name) for name in ("memory_foretold", "seconds_foretold")}
+                others = ("plain_dialogues", "plain_korean_ratio", "memory_foretold", "seconds_foretold")
+                facts |= {name: measured.get(name) for name in others}
                 shown = ", ".join(
                     f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
                     for name, value in facts.items()
                 )
-                print(f"{shape} {plan[0]} cap {plan[1]:g} block {plan[2]}: {shown}", flush=True)
+                print(f"{shape} {plan[0]} cap {plan[1]:g}: {shown}", flush=True)
                 device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
                 arguments.output.parent.mkdir(parents=True, exist_ok=True)
                 arguments.output.write_text(
