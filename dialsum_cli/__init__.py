@@ -7,12 +7,14 @@ if TYPE_CHECKING:
     from dialsum_cli.errors import DialsumError as DialsumError
     from dialsum_cli.errors import RequestError as RequestError
     from dialsum_cli.settings import CacheCleanSettings as CacheCleanSettings
+    from dialsum_cli.settings import CheckSettings as CheckSettings
     from dialsum_cli.settings import FinetuneSettings as FinetuneSettings
     from dialsum_cli.settings import ModelsSettings as ModelsSettings
     from dialsum_cli.settings import PredictSettings as PredictSettings
     from dialsum_cli.settings import ScoreSettings as ScoreSettings
     from dialsum_cli.settings import ScreenSettings as ScreenSettings
     from dialsum_cli.workflows.cache_clean import cache_clean as cache_clean
+    from dialsum_cli.workflows.check import check as check
     from dialsum_cli.workflows.finetune import finetune as finetune
     from dialsum_cli.workflows.models import list_models as list_models
     from dialsum_cli.workflows.predict import predict as predict
@@ -25,12 +27,14 @@ _HOME = {
     "screen": "workflows.screen",
     "finetune": "workflows.finetune",
     "predict": "workflows.predict",
+    "check": "workflows.check",
     "score": "workflows.score",
     "cache_clean": "workflows.cache_clean",
     "list_models": "workflows.models",
     "ScreenSettings": "settings",
     "FinetuneSettings": "settings",
     "PredictSettings": "settings",
+    "CheckSettings": "settings",
     "ScoreSettings": "settings",
     "CacheCleanSettings": "settings",
     "ModelsSettings": "settings",

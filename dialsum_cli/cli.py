@@ -8,7 +8,9 @@ from dialsum_cli import __version__, console
 from dialsum_cli.command import Commands, command, run_program
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.results import (
+    BatchesResult,
     CacheCleanResult,
+    CheckResult,
     FinetuneResult,
     ModelsResult,
     PredictResult,
@@ -18,6 +20,7 @@ from dialsum_cli.results import (
 )
 from dialsum_cli.settings import (
     CacheCleanSettings,
+    CheckSettings,
     FinetuneSettings,
     ModelsSettings,
     PredictSettings,
@@ -57,7 +60,14 @@ def screen(settings: ScreenSettings, reporter: Reporter) -> ScreenResult:
     return screen(settings, reporter)
 
 
-@command(FinetuneSettings)
+def show_batch(settings: FinetuneSettings, reporter: Reporter) -> BatchesResult:
+    """Print the first batch that would be trained on, trained tokens marked, and end."""
+    from dialsum_cli.workflows.show_batch import show_batch
+
+    return show_batch(settings, reporter)
+
+
+@command(FinetuneSettings, show_batch=show_batch)
 def finetune(settings: FinetuneSettings, reporter: Reporter) -> FinetuneResult:
     """Train models on dialogues with summaries, and score them before and after."""
     from dialsum_cli.workflows.finetune import finetune
@@ -73,6 +83,14 @@ def predict(settings: PredictSettings, reporter: Reporter) -> PredictResult:
     return predict(settings, reporter)
 
 
+@command(CheckSettings)
+def check(settings: CheckSettings, reporter: Reporter) -> CheckResult:
+    """Tell whether a submission is fit to be handed in, and what is wrong with it."""
+    from dialsum_cli.workflows.check import check
+
+    return check(settings, reporter)
+
+
 @command(ScoreSettings)
 def score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
     """Judge prediction files against a gold file by morpheme ROUGE."""
@@ -83,7 +101,7 @@ def score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
 
 @command(CacheCleanSettings)
 def cache_clean(settings: CacheCleanSettings, reporter: Reporter) -> CacheCleanResult:
-    """Delete downloaded models but those to keep: plan, show, ask, delete."""
+    """Give back the disk that models and caches take, but for what is kept or needed: plan, show, ask, delete."""
     from dialsum_cli.workflows.cache_clean import cache_clean
 
     return cache_clean(settings, reporter)

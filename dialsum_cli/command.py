@@ -121,6 +121,7 @@ def execute(
     settings_class: type[Settings], run: type_of_run, given: dict[str, Any], *, as_json: bool, debug: bool
 ) -> int:
     """Run a command and show what comes of it; returns the exit code."""
+    settings: Settings | None = None
     try:
         settings = parse(settings_class, given)
         result = run(settings, console.TerminalReporter())
@@ -131,7 +132,8 @@ def execute(
         console.fail(error)
         return error.exit_code
     except KeyboardInterrupt:
-        console.interrupted()
+        goes_on = getattr(settings, "resume", True)
+        console.interrupted(getattr(settings, "output_dir", None) if goes_on else None)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone: nothing is left to say
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - spares the interpreter's own flush
@@ -157,8 +159,7 @@ def parse(settings_class: type[Settings], given: dict[str, Any]) -> Settings:
         return settings_class(**flags)
     except ValidationError as error:
         problems = [_problem(problem, flags, settings_class) for problem in error.errors()]
-    name = next((name for name, (cls, _) in Commands.registered.items() if cls is settings_class), "COMMAND")
-    raise RequestError("; ".join(problems), f"`dialsum {name} --help` lists what is allowed")
+    raise RequestError("; ".join(problems), f"`dialsum {settings_class.command()} --help` lists what is allowed")
 
 
 def _problem(problem: Any, flags: dict[str, Any], settings_class: type[Settings]) -> str:
@@ -221,6 +222,8 @@ def _typer_type(annotation: Any) -> Any:
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return _typer_type(next(member for member in get_args(annotation) if member is not type(None)))
+    if origin is Annotated:
+        return _typer_type(get_args(annotation)[0])
     if origin is list:
         return list[_typer_type(get_args(annotation)[0])]  # type: ignore[misc]
     if origin is dict:

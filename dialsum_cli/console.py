@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import singledispatch
 from io import TextIOWrapper
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from shlex import quote
 from time import perf_counter
 
@@ -18,7 +18,12 @@ from dialsum_cli import scoreboard
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.reporter import QuietReporter, Stage
 from dialsum_cli.results import (
+    BatchesResult,
     CacheCleanResult,
+    CachedModel,
+    CatalogueRow,
+    CheckResult,
+    DataCheckResult,
     FinetuneResult,
     ModelsResult,
     PredictResult,
@@ -27,6 +32,7 @@ from dialsum_cli.results import (
     Result,
     ScoreResult,
     ScreenResult,
+    TrainingPlan,
 )
 from dialsum_cli.scoreboard import short
 from dialsum_cli.settings import BUNDLED
@@ -47,6 +53,8 @@ def show(result: Result, *, as_json: bool) -> None:
         return
     if isinstance(result, PromptsResult):
         _print_prompts(result)
+    elif isinstance(result, BatchesResult):
+        _print_batches(result)
     else:
         _print(as_table(result), stdout)
     if isinstance(result, ScoreResult):
@@ -56,7 +64,8 @@ def show(result: Result, *, as_json: bool) -> None:
 
 
 def _print(table: Table, console: Console) -> None:
-    console.print(table.to_rich(console.width))
+    if table.rows or not table.notes:
+        console.print(table.to_rich(console.width))
     for text, style in table.notes:
         console.print(Text(text, style), soft_wrap=True)
     if table.caption:
@@ -68,6 +77,15 @@ def _print_prompts(result: PromptsResult) -> None:
         title = f"{prompt.model} · {f'prompt {prompt.prompt}' if prompt.prompt else 'no prompt: the dialogue alone'}"
         stdout.print(Text(title + (" · dialogue shortened" if prompt.shortened else ""), "bold"), soft_wrap=True)
         stdout.file.write(f"\n{prompt.marked}\n\n")  # as it is: a table would fold it
+    stdout.file.flush()
+
+
+def _print_batches(result: BatchesResult) -> None:
+    for batch in result.batches:
+        title = f"{batch.model} · {len(batch.rows)} rows · what is trained stands in ⟪⟫"
+        stdout.print(Text(title, "bold"), soft_wrap=True)
+        for row in batch.rows:  # as they are: a table would fold them
+            stdout.file.write(f"\n{row.fname}\n{row.given}⟪{row.trained}⟫ + {row.padding} of padding\n")
     stdout.file.flush()
 
 
@@ -90,9 +108,10 @@ def fail(error: DialsumError) -> None:
         stderr.print(Text.assemble(("  Try: ", "bold"), error.remedy), soft_wrap=True)
 
 
-def interrupted() -> None:
-    """Say that Ctrl-C was heard."""
-    stderr.print(Text("Stopped.", "yellow"))
+def interrupted(output_dir: Path | None = None) -> None:
+    """Say that Ctrl-C was heard, and where a command that goes on next time keeps its work."""
+    kept = f" What was done is kept in '{output_dir}': the same command goes on from there." if output_dir else ""
+    stderr.print(Text(f"Stopped.{kept}", "yellow"), soft_wrap=True)
 
 
 class TerminalReporter(QuietReporter):
@@ -121,7 +140,13 @@ class TerminalReporter(QuietReporter):
             TimeRemainingColumn(compact=True), console=stderr, transient=True, disable=not stderr.is_terminal,
         )  # fmt: skip
         with super().stage(title, total, unit), progress:
-            yield _Bar(progress, title, total)
+            bar = _Bar(progress, title, total)
+            try:
+                yield bar
+            except KeyboardInterrupt:
+                progress.stop()
+                stderr.print(Text(f"{title}: {bar.done} of {total} {unit}", "yellow"), soft_wrap=True)
+                raise
         stderr.print(Text(f"{title}: {total} {unit} in {perf_counter() - start:.1f} s", "dim"), soft_wrap=True)
 
     def confirm(self, question: str, flag: str) -> bool:
@@ -133,9 +158,10 @@ class TerminalReporter(QuietReporter):
 
 class _Bar:
     def __init__(self, progress: Progress, title: str, total: int) -> None:
-        self.progress, self.task = progress, progress.add_task(title, total=total)
+        self.progress, self.task, self.done = progress, progress.add_task(title, total=total), 0
 
     def advance(self, steps: int = 1) -> None:
+        self.done += steps
         self.progress.advance(self.task, steps)
 
 
@@ -193,9 +219,10 @@ def _(result: ScreenResult) -> Table:
             table.add(None, f"{short(row.model)}\n{row.status}", *[None] * 11, style=style)
             table.notes.append((f"{short(row.model)} {row.status}: {row.error}", style))
             continue
-        marks = ["tied with the best"] if row.tied_with_best and row.rank != 1 else []
+        tied = bool(row.tied_with_best) and result.data.rows >= scoreboard.FEW
+        marks = ["tied with the best"] if tied and row.rank != 1 else []
         marks += ["below a baseline"] if row.below_baseline else []
-        style = "bold green" if row.rank == 1 else "green" if row.tied_with_best else ""
+        style = "bold green" if row.rank == 1 else "green" if tied else ""
         style = "yellow" if row.below_baseline else "dim" if row.kind == "baseline" else style
         table.add(
             row.rank, "\n".join([short(row.model), *marks]),
@@ -204,6 +231,10 @@ def _(result: ScreenResult) -> Table:
             _percent(row.korean_ratio), _percent(row.tag_fidelity), row.truncated, row.empty,
             _number(row.dialogues_per_second), _number(row.peak_memory_gib), style=style,
         )  # fmt: skip
+    alike = [short(row.model) for row in result.leaderboard if row.tied_with_best and row.rank != 1]
+    if alike and result.data.rows < scoreboard.FEW:
+        rows = f"{result.data.rows} dialogue{'s are' if result.data.rows > 1 else ' is'}"
+        table.notes.append((f"{rows} too few to tell the best from {', '.join(alike)}.", "dim"))
     return table
 
 
@@ -220,6 +251,25 @@ def _(result: PreflightResult) -> Table:
         download = None if row.download_bytes is None else _size(row.download_bytes)
         style = "yellow" if row.note else ""
         table.add(short(row.model), count, row.layers, row.precision, download, memory, row.note, style=style)
+    return table
+
+
+@as_table.register
+def _(result: TrainingPlan) -> Table:
+    table = Table(
+        [Column("Model", "left"), Column("Method", "left"), Column("Trained"), Column("Steps"), Column("Memory"),
+         Column("Epoch"), Column("All"), Column("Disk", weight=2)],
+        title="What the training takes",
+        caption=f"{result.micro_batch_tokens:,} tokens at once"
+        + (", gradient checkpointing" if result.gradient_checkpointing else "")
+        + "; evaluations not counted.",
+    )  # fmt: skip
+    memory = None if result.memory_bytes is None else f"{result.memory_bytes / 2**30:.1f} GiB"
+    table.add(
+        short(result.model), f"{result.method}, {result.precision}", f"{result.trainable_parameters / 1e6:,.1f} M",
+        result.steps, memory, f"{result.minutes_an_epoch:.1f} min", f"{result.minutes:.1f} min",
+        _size(result.disk_bytes),
+    )  # fmt: skip
     return table
 
 
@@ -245,10 +295,55 @@ def _(result: FinetuneResult) -> Table:
 
 
 @as_table.register
+def _(result: DataCheckResult) -> Table:
+    table = Table(
+        [Column("Tokens of", "left"), Column("Texts", weight=2), Column("50 %", weight=4), Column("90 %", weight=5),
+         Column("99 %", weight=3), Column("Longest"), Column("Limit"), Column("Cut")],
+        title=f"Data · {result.train} dialogues to train on, {result.dev} to judge by",
+    )  # fmt: skip
+    for row in result.lengths:
+        style = "yellow" if row.cut else ""
+        table.add(row.what, row.texts, row.p50, row.p90, row.p99, row.max, row.limit, row.cut, style=style)
+    for finding in result.findings:
+        more = ", ..." if finding.count > len(finding.examples) else ""
+        line = f"{finding.what}: {finding.count} ({', '.join(finding.examples)}{more}). {finding.advice}"
+        table.notes.append((line, "yellow" if finding.severity == "warning" else ""))
+    if not result.findings:
+        table.notes.append(("No copies, no leaks from train into dev, no broken summaries.", "dim"))
+    return table
+
+
+@as_table.register
 def _(result: PredictResult) -> Table:
     columns = [Column("Output", "left"), Column("Rows"), Column("Empty"), Column("Cut"), Column("Rows/s", weight=1)]
     table = Table(columns, title="Submission", caption=f"sha256 {result.sha256}")
     table.add(result.output, result.rows, result.empty, result.truncated, _number(result.dialogues_per_second))
+    table.notes.append(_verdict(result.check))
+    return table
+
+
+def _verdict(result: CheckResult) -> tuple[str, str]:
+    faults = sum(finding.kind == "fault" for finding in result.findings)
+    if faults:
+        return f"Not fit to hand in: {faults} fault{'s' * (faults > 1)}.", "bold red"
+    odd = len(result.findings)
+    return f"Fit to hand in{f', with {odd} oddit' + ('ies' if odd > 1 else 'y') if odd else ''}.", "green"
+
+
+@as_table.register
+def _(result: CheckResult) -> Table:
+    table = Table(
+        [Column("", "left"), Column("Rows"), Column("What", "left"), Column("Where", "left", weight=1)],
+        title=f"Check · {result.rows} rows of {PurePath(result.submission).name}",
+    )
+    for finding in result.findings:
+        style = "red" if finding.kind == "fault" else "yellow"
+        table.add(finding.kind, finding.rows, finding.what, "\n".join(finding.examples), style=style)
+        table.notes.append((f"{finding.what}: {finding.remedy}", "dim"))
+    if result.length and result.train_length:
+        lengths = f"{result.length:.0f} characters a summary; the training summaries have {result.train_length:.0f}."
+        table.notes.append((lengths, ""))
+    table.notes.append(_verdict(result))
     return table
 
 
@@ -259,18 +354,28 @@ as_table.register(scoreboard.scores)
 def _(result: CacheCleanResult) -> Table:
     verb = "would free" if result.dry_run else "freed"
     table = Table(
-        [Column("Model", "left"), Column("Size"), Column("What", "left"), Column("Why", "left", weight=1)],
-        title=f"Cache · {verb} {_size(result.freed_bytes)}",
-    )
-    for model in result.deleted:
-        table.add(model.name, _size(model.bytes), "goes" if result.dry_run else "deleted", model.reason)
-    for model in result.kept:
-        table.add(model.name, _size(model.bytes), "stays", model.reason, style="dim")
+        [Column("What", "left"), Column("Size"), Column("Cache", "left", weight=1), Column("Fate", "left"),
+         Column("Why", "left", weight=2)],
+        title=f"Caches · {verb} {_size(result.freed_bytes)}",
+    )  # fmt: skip
+    if not result.deleted and not result.kept:
+        table.notes.append(("Nothing is cached.", ""))
+    for fate, rows in (("goes" if result.dry_run else "deleted", result.deleted), ("stays", result.kept)):
+        groups: dict[tuple[str, ...], list[CachedModel]] = {}
+        for row in rows:  # repositories one by one, of other caches what has the same fate for the same reason
+            name = row.name if row.cache.startswith("hub") else ""
+            groups.setdefault((row.cache, row.reason, name), []).append(row)
+        for (cache, reason, _), group in groups.items():
+            name = group[0].name if len(group) == 1 else f"{len(group)} entries"
+            style = "red" if group[0].undeletable else "dim" if fate == "stays" else ""
+            table.add(name, _size(sum(row.bytes for row in group)), cache, fate, reason, style=style)
     return table
 
 
 @as_table.register
 def _(result: ModelsResult) -> Table:
+    if len(result.models) == 1:
+        return _all_of(result.models[0])
     table = Table(
         [Column("Name", "left"), Column("Repository", "left", weight=9), Column("Kind", "left", weight=3),
          Column("Size"), Column("Layers", weight=2), Column("Licence", "left", weight=8),
@@ -279,8 +384,22 @@ def _(result: ModelsResult) -> Table:
         caption="Any Hugging Face id or local folder works as well.",
     )  # fmt: skip
     for model in result.models:
-        size = None if model.parameters is None else f"{model.parameters:g}B"
+        size = None if model.parameters is None else f"{model.parameters / 1e9:g}B"
         table.add(model.name, model.repository, model.kind, size, model.layers, model.licence, model.note)
+    return table
+
+
+def _all_of(model: CatalogueRow) -> Table:
+    table = Table([Column("Name", "left"), Column(model.name, "left")], title="Model")
+    recipe = {f"recipe: {name}": value for name, value in (model.recipe or {}).items()}
+    for name, value in (model.model_dump(exclude={"name", "recipe"}) | recipe).items():
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif name == "parameters" and value:
+            value = f"{value:,}"
+        table.add(name.replace("_", " "), None if value == "" else value)
+    if model.recipe is None:
+        table.notes.append(("No recipe: nothing is known about fine-tuning it.", "dim"))
     return table
 
 
@@ -288,15 +407,24 @@ def next_step(result: Result) -> str:
     """Where a result is kept, and what to type next."""
     match result:
         case ScreenResult():
-            best = [row.model for row in result.leaderboard if row.rank and row.kind == "seq2seq"]
-            following = f" Next: dialsum finetune --models {quote(best[0])}" if best else ""
+            best = [row.model for row in result.leaderboard if row.rank and row.kind in ("causal", "seq2seq")]
+            data = result.data.path
+            own = "" if data == str(BUNDLED / "dev.csv") else f" --train TRAIN.csv --dev {quote(data)}"
+            following = f" Next: dialsum finetune --models {quote(best[0])}{own}" if best else ""
             return f"Kept in {result.run_dir}.{following}"
         case FinetuneResult() if done := [run for run in result.runs if run.status == "ok"]:
             best_run = max(done, key=lambda run: run.after.final_score if run.after else 0.0)
             return f"Kept in {best_run.run_dir}. Next: dialsum predict --model {quote(str(best_run.run_dir))}"
         case PredictResult():
-            gold = BUNDLED / "test_references.csv" if result.data == str(BUNDLED / "test.csv") else "GOLD.csv"
-            return f"Next: dialsum score {quote(str(result.output))} {quote(str(gold))}"
+            gold = "GOLD.csv"
+            if result.data == str(BUNDLED / "test.csv"):
+                gold = f"{quote(str(BUNDLED / 'test_references.csv'))} --dialogues {quote(result.data)}"
+            following = f"dialsum score {quote(str(result.output))} {gold}"
+            if not result.check.fit:
+                following = f"dialsum check {quote(str(result.output))} --data {quote(result.data)}"
+            return f"Kept in {result.run_dir}. Next: {following}"
+        case CheckResult() if not result.fit:
+            return "Next: mend the faults, or predict again, and check again."
         case CacheCleanResult() if result.dry_run:
             return "Nothing was deleted. Without --dry-run the same command deletes."
     return ""

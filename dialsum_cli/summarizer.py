@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.registry import ModelSpec
+
+Decoding = Literal["graph", "eager", "generate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Batch:
         peak_memory_gib: the most device memory that was in use since the model began to load; None on a CPU.
         batch_tokens: tokens that a batch may hold by now; smaller than asked for where memory ran out.
         reused: made by an earlier run; seconds and memory are that run's.
+        prompt_tokens: tokens of its prompts as a server counts them; None where no server does.
+        summary_tokens: the same of its summaries, thoughts included.
     """
 
     summaries: Sequence[Summary]
@@ -42,6 +47,8 @@ class Batch:
     peak_memory_gib: float | None = None
     batch_tokens: int | None = None
     reused: bool = False
+    prompt_tokens: int | None = None
+    summary_tokens: int | None = None
 
 
 class Summarizer(Protocol):
@@ -51,14 +58,28 @@ class Summarizer(Protocol):
         """Yield exactly one summary for each dialogue, batch by batch as they are done: in any order."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a result states about a model that isn't loaded here; None where nobody tells."""
+
+    spec: ModelSpec
+    parameters: int | None = None
+    layers: int | None = None
+    revision: str | None = None
+    precision: str | None = None
+
+
 class Engine(Summarizer, Protocol):
     """A summarizer whose summaries can be kept.
 
     Attributes:
         prompt_name: what the model is asked with; `plain` where it has no chat template, None where nothing is.
+        decoding: how it writes: `graph` (captured steps on a GPU), `eager` (the same steps on a CPU) or `generate`
+            (transformers' own loop); None where that is another program's affair.
     """
 
     prompt_name: str | None
+    decoding: Decoding | None
 
     def ingredients(self) -> Mapping[str, object]:
         """All that decides a summary's text but its dialogue, as plain values."""

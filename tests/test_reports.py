@@ -82,8 +82,8 @@ def numbers(reader):
 def result(*, rows=12, systems=2, text="요약입니다.", topic=lambda row: "", dialogue="", references=1):
     diagnostics = Diagnostics(
         empty=1, length_ratio=0.93, repetition_rate=0.0, tag_fidelity=None, unknown_tags=0, lost_tags=2, broken_tags=0,
-        korean_ratio=0.99, foreign_scripts={"Han": 3}, cut_off=0, speaker_swaps=4, unsupported_names=None,
-        unsupported_numbers=None,
+        broken_characters=0, korean_ratio=0.99, foreign_scripts={"Han": 3}, cut_off=0, speaker_swaps=4,
+        unsupported_names=None, unsupported_numbers=None,
     )  # fmt: skip
     worst = [
         WorstCase(
@@ -366,7 +366,8 @@ def test_a_page_of_scores_tells_what_it_knows():
     assert len(reader.named("figure")) == 6
     rows = [data for name, data in reader.texts if name == "th"]
     assert rows.count("호텔 예약") == rows.count("(5 other topics)") == rows.count("(no topic)") == 3
-    assert "Nearest reference" in reader.text("dt")
+    assert "Reference 1, the nearest of 3" in reader.text("dt")
+    assert "rows with a broken character" in cells
     assert ("Final, best of 3" in rows, cells.count("43.21")) == (True, 3)
     assert "24 pairs, all equal; 2 on which it raises" in reader.text("p")
     footer = dict(zip(*([d for n, d in reader.texts if n == name][-5:] for name in ("dt", "dd")), strict=True))

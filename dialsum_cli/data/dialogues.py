@@ -1,15 +1,23 @@
-"""Dialogues: what they are, and how they are read from CSV, JSONL and Parquet."""
+"""Dialogues: what they are, and how they are read, all at once or one by one."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
+from dialsum_cli.data.hub import named
 from dialsum_cli.data.records import Record, read_records
 from dialsum_cli.errors import DataError
+from dialsum_cli.results import DataFacts
+from dialsum_cli.runs import data_facts
 
 SUMMARY = re.compile(r"summary\d*")
 NO_SUMMARY = "give a file with a column `summary`, or `summary1`, `summary2`, ..."
+NO_FNAME = ("fname is empty", "give every row an id of its own")
 OURS = re.compile(rf"fname|dialogue|topic|{SUMMARY.pattern}")
 
 
@@ -28,32 +36,99 @@ def read_dialogues(
     *,
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
-    references: bool = False,
+    references: bool | Literal["equal"] = False,
     note: Callable[[str], None] = lambda message: None,
 ) -> list[Dialogue]:
     """The first `limit` dialogues of a file; with `references`, every one must have at least one summary.
 
+    With "equal" references they can be scored by: each has as many as the first, and none is without a word.
     What was changed or ignored on reading is told through `note`.
 
     Raises:
         DataError: names the file, the line and the `fname` of the first fault.
     """
-    path = Path(path)
     dialogues: list[Dialogue] = []
     lines: dict[str, int] = {}
-    ignored: set[str] = set()
-    for record in read_records(path, columns or {}, ("fname", "dialogue"), note, limit):
-        ignored |= {name for name in record.values if not OURS.fullmatch(name)}
+    for record in _records(Path(path), columns, limit, note):
         check_fname(record, lines)
         dialogue = _dialogue(record)
-        if references and not dialogue.references:
+        if references == "equal":
+            _check_references(record, dialogue.references, dialogues[0].references if dialogues else None)
+        elif references and not dialogue.references:
             raise record.fault("there is no summary to compare with", NO_SUMMARY)
         dialogues.append(dialogue)
-    if ignored:
-        note(f"'{path}': ignored the columns {', '.join(name or '(no name)' for name in sorted(ignored))}")
-    if not dialogues:
-        raise DataError(f"'{path}' has no rows", "give a file with at least one dialogue")
     return dialogues
+
+
+def stream_dialogues(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    note: Callable[[str], None] = lambda message: None,
+) -> Generator[Dialogue, None, None]:
+    """The first `limit` dialogues of a file one by one, for data larger than memory.
+
+    A repeated `fname` is not noticed, as that would take all that were there before: `survey` notices.
+
+    Raises:
+        DataError: names the file, the line and the `fname` of the first other fault.
+    """
+    for record in _records(Path(path), columns, limit, note):
+        if not record.text("fname").strip():
+            raise record.fault(*NO_FNAME)
+        yield _dialogue(record)
+
+
+def survey(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    note: Callable[[str], None] = lambda message: None,
+) -> DataFacts:
+    """Read all dialogues once and keep none: whether they are fit to be summarised, and how many there are.
+
+    Takes 8 bytes of memory a row. The SHA-256 is the file's; of a hub data set, that of its ids and dialogues.
+
+    Raises:
+        DataError: names the file, the line and the `fname` of the first fault; a repeated `fname` comes last.
+    """
+    hashes, content = array("q"), sha256()
+    on_hub = named(path) is not None
+    for dialogue in stream_dialogues(path, columns=columns, limit=limit, note=note):
+        hashes.append(hash(dialogue.fname))
+        if on_hub:
+            content.update(f"{dialogue.fname}\0{dialogue.text}\0".encode())
+    if _any_twice(hashes):  # the same id, or by rare chance two with one hash: only their lines can tell
+        lines: dict[str, int] = {}
+        for record in _records(Path(path), columns, limit, lambda message: None):
+            check_fname(record, lines)
+    if on_hub:
+        return DataFacts(path=str(path), sha256=content.hexdigest(), rows=len(hashes))
+    return data_facts(path, len(hashes))
+
+
+def _any_twice(hashes: "array[int]") -> bool:
+    import numpy as np
+
+    values = np.sort(np.frombuffer(hashes, dtype=np.int64))
+    return bool((values[1:] == values[:-1]).any())
+
+
+def _records(
+    path: Path, columns: Mapping[str, str] | None, limit: int | None, note: Callable[[str], None]
+) -> Iterator[Record]:
+    """The records of dialogues; which columns are ignored is told at the end, once a file."""
+    seen: set[str] = set()
+    record = None
+    for record in read_records(path, columns or {}, ("fname", "dialogue"), note, limit):
+        seen |= record.values.keys()
+        yield record
+    if ignored := sorted(name for name in seen if not OURS.fullmatch(name)):
+        note(f"'{path}': ignored the columns {', '.join(name or '(no name)' for name in ignored)}")
+    if record is None:
+        raise DataError(f"'{path}' has no rows", "give a file with at least one dialogue")
 
 
 def read_gold(
@@ -88,29 +163,33 @@ def _gold_records(
     path: Path, columns: Mapping[str, str], note: Callable[[str], None]
 ) -> Iterator[tuple[Record, tuple[str, ...]]]:
     lines: dict[str, int] = {}
-    expected = 0
+    first = None
     for record in read_records(path, columns, ("fname",), note):
         check_fname(record, lines)
         references = _references(record)
-        if not references:
-            raise record.fault("there is no summary to compare with", NO_SUMMARY)
-        if not all(reference.strip(". \t\n") for reference in references):
-            raise record.fault("a summary to compare with has only periods", "mend it, or remove that row")
-        expected = expected or len(references)
-        if len(references) != expected:
-            raise record.fault(
-                f"{len(references)} summaries where the first row has {expected}", "give each row as many"
-            )
+        _check_references(record, references, first)
+        first = first or references
         yield record, references
     if not lines:
         raise DataError(f"'{path}' has no rows", "give a file with at least one summary")
+
+
+def _check_references(record: Record, references: tuple[str, ...], first: tuple[str, ...] | None) -> None:
+    """Refuse references that nothing can be scored by; `first` are those of the first row."""
+    if not references:
+        raise record.fault("there is no summary to compare with", NO_SUMMARY)
+    if not all(reference.strip(". \t\n") for reference in references):
+        raise record.fault("a summary to compare with has only periods", "mend it, or remove that row")
+    if first is not None and len(references) != len(first):
+        summaries = f"{len(references)} summar{'ies' if len(references) > 1 else 'y'}"
+        raise record.fault(f"{summaries} where the first row has {len(first)}", "give each row as many")
 
 
 def check_fname(record: Record, lines: dict[str, int]) -> None:
     """Refuse a missing or repeated `fname`; `lines` remembers where each one stood."""
     fname = record.text("fname")
     if not fname.strip():
-        raise record.fault("fname is empty", "give every row an id of its own")
+        raise record.fault(*NO_FNAME)
     if fname in lines:
         raise record.fault(f"fname stands already in line {lines[fname]}", "give every row an id of its own")
     lines[fname] = record.line
@@ -125,8 +204,13 @@ def _dialogue(record: Record) -> Dialogue:
 
 
 def _references(record: Record) -> tuple[str, ...]:
-    names = sorted((name for name in record.values if SUMMARY.fullmatch(name)), key=lambda name: (len(name), name))
-    return tuple(filter(None, (record.text(name).strip() for name in names)))
+    return tuple(filter(None, (record.text(name).strip() for name in _summaries(tuple(record.values)))))
+
+
+@lru_cache(maxsize=64)  # all rows of a file have the same columns
+def _summaries(names: tuple[str, ...]) -> list[str]:
+    """Those that hold summaries, by their numbers."""
+    return sorted(filter(SUMMARY.fullmatch, names), key=lambda name: (len(name), name))
 
 
 def _join_turns(record: Record, turns: list[object]) -> str:

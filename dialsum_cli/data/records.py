@@ -1,4 +1,4 @@
-"""Rows of CSV, JSONL and Parquet files, each with its line, so that every fault can be named exactly."""
+"""Rows of CSV, JSONL and Parquet files and of hub data sets, each with its line, so that every fault can be named."""
 
 import csv
 import json
@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 from textwrap import shorten
-from typing import TextIO
 
+from dialsum_cli.data.hub import named, open_data_set
 from dialsum_cli.errors import DataError
 
 
@@ -33,11 +33,13 @@ class Record:
             DataError: it is neither text nor a number.
         """
         value = self.values.get(name)
+        if isinstance(value, str):
+            return value.replace("\r\n", "\n").replace("\r", "\n") if "\r" in value else value
         if value is None or value != value:  # NaN stands for a missing value
             return ""
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fault(f"`{name}` is no text but of type {type(value).__name__}", "write it as text")
-        return str(value).replace("\r\n", "\n").replace("\r", "\n")
+        return str(value)
 
     def fault(self, what: str, remedy: str) -> DataError:
         """The error that names this row by file, line and `fname`."""
@@ -56,7 +58,7 @@ def read_records(
     note: Callable[[str], None],
     limit: int | None = None,
 ) -> Iterator[Record]:
-    """The first `limit` rows of a file under our names, their text in NFC.
+    """The first `limit` rows of a file, or of a data set of the hub, under our names, their text in NFC.
 
     `columns` maps our name to the file's where they differ; what it names has to be there, as has `required`, which
     holds `fname`. That text was changed is told through `note`, once a file.
@@ -64,18 +66,11 @@ def read_records(
     Raises:
         DataError: an unreadable file, a missing column, an unparsable line.
     """
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     normalised = 0
     try:
-        if path.is_dir():
-            raise DataError(f"'{path}' is a folder", "give a CSV, JSONL or Parquet file")
-        reader = readers.get(path.suffix.lower())
-        if reader is None:
-            raise DataError(f"'{path}' is neither .csv nor .jsonl nor .parquet", "give a file of one of these kinds")
-        for record in islice(reader(path, columns, required), limit):
-            values = {name: _nfc(value) for name, value in record.values.items()}
-            normalised += values != record.values
-            yield Record(path, record.line, values)
+        for record in islice(_reader(path)(path, columns, required), limit):
+            normalised += _normalise(record.values)
+            yield record
     except FileNotFoundError:
         raise DataError(f"there is no file '{path}'", "check the path") from None
     except OSError as error:
@@ -86,6 +81,45 @@ def read_records(
         raise _not_utf8(path) from None
     if normalised:
         note(f"'{path}': {normalised} rows held decomposed Unicode and were normalised to NFC")
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of a file's columns as they stand in it; of a JSONL file, those of its first line.
+
+    Raises:
+        DataError: the file can't be read, or has none.
+    """
+    if path.suffix.lower() == ".csv" and path.is_file():
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                return [_name(cell) for cell in next(csv.reader(file), [])]
+        except UnicodeDecodeError:
+            raise _not_utf8(path) from None
+    first = next(read_records(path, {}, (), lambda message: None, limit=1), None)
+    if first is None:
+        raise DataError(f"'{path}' has no rows", "give a file with at least one row")
+    return [*first.values]
+
+
+def _reader(path: Path) -> Callable[[Path, Mapping[str, str], Sequence[str]], Iterator[Record]]:
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    if named(path):
+        return _read_hub
+    if path.is_dir():
+        raise DataError(f"'{path}' is a folder", "give a CSV, JSONL or Parquet file")
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"'{path}' is neither .csv nor .jsonl nor .parquet", "give a file of one of these kinds")
+    return reader
+
+
+def _normalise(values: dict[str, object]) -> bool:
+    """Bring the text of a row into NFC, in place; whether that changed anything."""
+    changed = False
+    for name, value in values.items():
+        values[name] = _nfc(value)
+        changed = changed or (values[name] is not value and values[name] != value)
+    return changed
 
 
 def _nfc(value: object) -> object:
@@ -146,18 +180,24 @@ def _names(
 
 
 @contextmanager
-def _long_fields() -> Iterator[None]:
-    """Let a field of a CSV file be of any length, and leave the csv module as it was."""
-    before = csv.field_size_limit(sys.maxsize)
+def long_fields() -> Iterator[None]:
+    """Let a field of a CSV file be of any length; once the last such file is read, the csv module is as it was."""
+    _limits.append(csv.field_size_limit(sys.maxsize))
     try:
         yield
     finally:
-        csv.field_size_limit(before)
+        before = _limits[0]
+        _limits.pop()
+        if not _limits:
+            csv.field_size_limit(before)
+
+
+_limits: list[int] = []  # of files that are being read, in whatever order they are closed
 
 
 def _read_csv(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
-        rows = csv.reader(_without_nul(path, file), strict=True)
+    with path.open(encoding="utf-8-sig", newline="") as file, long_fields():
+        rows = csv.reader(file, strict=True)
         line = 1
         try:
             header = [_name(cell) for cell in next(rows, [])]
@@ -167,6 +207,8 @@ def _read_csv(path: Path, columns: Mapping[str, str], required: Sequence[str]) -
             places = {ours: header.index(theirs) for ours, theirs in names.items()}
             line = rows.line_num + 1
             for row in rows:
+                if "\0" in "".join(row):
+                    raise DataError(f"'{path}' line {line}: holds a NUL byte: no text file", "give a CSV file in UTF-8")
                 if row and len(row) != len(header):
                     fname = row[places["fname"]] if places["fname"] < len(row) else None
                     raise _fault(
@@ -181,13 +223,6 @@ def _read_csv(path: Path, columns: Mapping[str, str], required: Sequence[str]) -
                 line = rows.line_num + 1
         except csv.Error as error:
             raise DataError(f"'{path}' line {line}: {error}", "mend the quotes of the row that starts there") from None
-
-
-def _without_nul(path: Path, file: TextIO) -> Iterator[str]:
-    for number, line in enumerate(file, 1):
-        if "\0" in line:
-            raise DataError(f"'{path}' line {number}: holds a NUL byte: no text file", "give a CSV file in UTF-8")
-        yield line
 
 
 def _read_jsonl(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
@@ -227,3 +262,12 @@ def _read_parquet(path: Path, columns: Mapping[str, str], required: Sequence[str
     except pa.ArrowException as error:
         why = shorten(str(error), 200, placeholder="...")
         raise DataError(f"'{path}' is no Parquet file: {why}", "write it again") from None
+
+
+def _read_hub(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
+    header, rows = open_data_set(path)
+    header = [_name(name) for name in header]
+    names = _names(path, 1, header, columns, required)
+    for number, values in enumerate(rows, 1):
+        row = dict(zip(header, values.values(), strict=True))
+        yield Record(path, number, {ours: row[theirs] for ours, theirs in names.items()})

@@ -1,15 +1,13 @@
-"""Prediction files: `fname,summary`, read, joined with the gold and written."""
+"""Prediction files: `fname,summary`, read and joined with the gold; `data/writing.py` writes them."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from dialsum_cli.data.dialogues import check_fname
 from dialsum_cli.data.records import read_records
+from dialsum_cli.data.writing import open_submission
 from dialsum_cli.errors import DataError
-from dialsum_cli.runs import write_atomically
 
 SHOWN = 3
 REMEDY_OF_IDS = "mend the rows that differ, or give the gold file of the same data"
@@ -46,21 +44,22 @@ def align(path: str | Path, summaries: Mapping[str, T], fnames: Iterable[str], g
     missing = [fname for fname in wanted if fname not in summaries]
     known = set(wanted)
     extra = [fname for fname in summaries if fname not in known]
-    faults = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} that the gold lacks"] * bool(extra)
+    faults = [f"lacks {some_ids(missing)}"] * bool(missing) + [f"has {some_ids(extra)} that the gold lacks"] * bool(
+        extra
+    )
     if faults:
         raise DataError(f"'{path}' {' and '.join(faults)} ('{gold}')", REMEDY_OF_IDS)
     return [summaries[fname] for fname in wanted]
 
 
-def _some(fnames: list[str]) -> str:
+def some_ids(fnames: Sequence[str]) -> str:
+    """How many ids there are, and the first of them."""
     more = f" and {len(fnames) - SHOWN} more" if len(fnames) > SHOWN else ""
     return f"{len(fnames)} id{'s' * (len(fnames) > 1)}: {', '.join(fnames[:SHOWN])}{more}"
 
 
 def write_submission(path: Path, rows: Iterable[tuple[str, str]], *, overwrite: bool) -> str:
-    """Write `fname,summary`, quoted as RFC 4180 has it, under a temporary name first; returns the SHA-256."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["fname", "summary"])
-    writer.writerows(rows)
-    return write_atomically(path, buffer.getvalue(), overwrite=overwrite)
+    """Write `fname,summary` as CSV, JSONL or Parquet, under a temporary name first; returns the SHA-256."""
+    with open_submission(path, overwrite=overwrite) as submission:
+        submission.write(rows)
+    return submission.sha256

@@ -35,7 +35,7 @@ def run_batches(
         try:
             results.append(run(batch))
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+            if not _out_of_memory(error):
                 raise
         if not results:  # out of the handler: the exception keeps the batch's tensors alive
             torch.cuda.empty_cache()
@@ -49,6 +49,11 @@ def run_batches(
             continue
         start += len(batch)
         yield results[0], _padded_tokens(lengths, order[start:], budget) / (len(batch) * longest)
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, then or before: a capture in which it does so fails to end because of that."""
+    return error is not None and (out_of_memory(error) or _out_of_memory(error.__context__))
 
 
 def _padded_tokens(lengths: Sequence[int], order: Sequence[int], budget: int) -> int:

@@ -7,25 +7,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.generation.batching import run_batches
+from dialsum_cli.generation.decoding import Decoder
+from dialsum_cli.generation.sampling import Sampling, SamplingProcessor
 from dialsum_cli.models.loading import LoadedModel, load
-from dialsum_cli.models.planning import device
+from dialsum_cli.models.planning import batch_tokens, device, free_bytes, stepped
+from dialsum_cli.models.trained import as_trained
 from dialsum_cli.models.vocabulary import KoreanLogitsProcessor, Vocabulary
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import ChatPrompt, EncoderPrompt, clean_answer
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import GenerationSettings, SummarizerSettings
-from dialsum_cli.summarizer import Batch, Engine, Summary
+from dialsum_cli.store import digest
+from dialsum_cli.summarizer import Batch, Decoding, Engine, Summary
 from dialsum_cli.text import TAG, without_half
 
 PROGRAMS = ("torch", "transformers", "tokenizers", "bitsandbytes", "peft")  # another version may write another text
@@ -34,7 +39,10 @@ NO_TEXT = ("config", "prompt", "show_prompt", "block_foreign", "batch_tokens")
 
 
 class HuggingFaceSummarizer:
-    """Summarises with `model.generate`: rows of similar length together, padded on the left for a causal model.
+    """Summarises with a model of transformers, rows of similar length together.
+
+    What `models.planning.stepped` names is decoded by `generation.decoding`, all else (beams, encoder-decoder models,
+    repeated n-grams forbidden, other architectures) by `model.generate`: `decoding` tells.
 
     Raises:
         RequestError: `max_new_tokens` leaves the model no room for a dialogue, or `no_repeat_ngram_size` would break
@@ -52,11 +60,16 @@ class HuggingFaceSummarizer:
         # What is no text of a summary: every special token but speaker tags, which a seq2seq model may have added.
         added = tokenizer.added_tokens_decoder.items()
         self.silent_ids = {i for i, token in added if token.special and not TAG.fullmatch(token.content)} | self.end_ids
-        self.batch_tokens = settings.batch_tokens
+        self.batch_tokens = batch_tokens(loaded.model.config, loaded.precision, settings, free_bytes())
         self._check_tags()
         self.prompt_name: str | None = self.prompt.name
         blocked = not loaded.is_seq2seq if settings.block_foreign is None else settings.block_foreign
         self.vocabulary = self._vocabulary() if blocked else None
+        self.decoding: Decoding | None = "generate"
+        self.decoder: Decoder | None = None
+        if stepped(loaded.model.config, settings):
+            self.decoding = "graph" if device().type == "cuda" else "eager"
+            self.decoder = Decoder(loaded.model, sorted(self.end_ids), settings.max_new_tokens, self.vocabulary)
 
     def _check_tags(self) -> None:
         """Refuse, or for an encoder-decoder tell of, a ban on repeated n-grams that forbids a tag's second mention."""
@@ -103,20 +116,25 @@ class HuggingFaceSummarizer:
             "end_ids": sorted(self.end_ids),
             "max_prompt_tokens": self.max_prompt_tokens,
             "device": torch.cuda.get_device_name() if device().type == "cuda" else platform.machine(),
-            "versions": {name: version(name) for name in PROGRAMS} | {"dialsum": _own_code()},
+            "versions": {name: version(name) for name in (*PROGRAMS, *_fused())} | {"dialsum": _own_code()},
         }
 
-    def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Batch]:
-        """Yield one summary for each dialogue, batch by batch, the longest dialogues first."""
+    def summarize(self, dialogues: Sequence[Dialogue], sampling: Sampling | None = None) -> Iterator[Batch]:
+        """Yield one summary for each dialogue, batch by batch, the longest dialogues first.
+
+        With `sampling` it is that many for each, one after the other.
+        """
         start = perf_counter()
         prompts = [self.prompt.encode(dialogue.text, self.max_prompt_tokens) for dialogue in dialogues]
-        lengths = [len(prompt.ids) + self.settings.max_new_tokens for prompt in prompts]
+        new_tokens = self.settings.max_new_tokens * (sampling.num_samples if sampling else 1)
+        lengths = [len(prompt.ids) + new_tokens for prompt in prompts]
 
         def run(batch: list[int]) -> list[Summary]:
-            answers = self._generate([prompts[i].ids for i in batch], [dialogues[i].text for i in batch])
+            answers = self._generate([prompts[i].ids for i in batch], [dialogues[i] for i in batch], sampling)
             return [
-                Summary(dialogues[i].fname, text, truncated, prompts[i].shortened)
-                for i, (text, truncated) in zip(batch, answers, strict=True)
+                Summary(dialogues[i].fname, *self._decode(ids), prompts[i].shortened)
+                for i, samples in zip(batch, answers, strict=True)
+                for ids in samples
             ]
 
         for summaries, work_left in run_batches(lengths, self.batch_tokens, run, self._shrink):
@@ -129,8 +147,16 @@ class HuggingFaceSummarizer:
         self.warn(f"out of memory: batches of {batch_tokens} tokens from here on")
 
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[Sequence[int]], dialogues: Sequence[str]) -> list[tuple[str, bool]]:
-        """The text of each answer, and whether it was cut at `max_new_tokens`."""
+    def _generate(
+        self, prompts: Sequence[Sequence[int]], dialogues: Sequence[Dialogue], sampling: Sampling | None
+    ) -> list[list[list[int]]]:
+        """The ids of each prompt's answers."""
+        extra = None
+        if self.vocabulary is not None:
+            extra = self.vocabulary.extra_masks([dialogue.text for dialogue in dialogues])
+        keys = [digest(dialogue) for dialogue in dialogues]
+        if self.decoder is not None:
+            return self.decoder.decode(prompts, extra, sampling, keys)
         model, tokenizer = self.loaded.model, self.loaded.tokenizer
         batch = tokenizer.pad({"input_ids": [list(ids) for ids in prompts]}, return_tensors="pt").to(model.device)
         # Our own configuration, whole: models on the hub bring sampling temperatures and penalties of their own.
@@ -140,20 +166,25 @@ class HuggingFaceSummarizer:
                 "max_new_tokens": self.settings.max_new_tokens,
                 "num_beams": self.settings.num_beams,
                 "no_repeat_ngram_size": self.settings.no_repeat_ngram_size,
-                "do_sample": False,
+                "do_sample": sampling is not None,  # for several answers; which ones is the processor's affair
+                "num_return_sequences": sampling.num_samples if sampling else 1,
                 "eos_token_id": sorted(self.end_ids),
             }
         )
         generate: Any = model.generate  # typed as the union of all that transformers' models may be
         start = 1 if self.loaded.is_seq2seq else batch["input_ids"].shape[1]
-        processors = []
-        if self.vocabulary is not None:
-            opened = torch.stack([self.vocabulary.extra_mask(dialogue) for dialogue in dialogues])
-            processors.append(KoreanLogitsProcessor(self.vocabulary, opened, start))
-        output = generate(**batch, generation_config=config, logits_processor=processors)
-        return [self._decode(ids) for ids in output[:, start:].tolist()]
+        processors: list[LogitsProcessor] = []
+        if self.vocabulary is not None and extra is not None:
+            processors.append(KoreanLogitsProcessor(self.vocabulary, extra, start))
+        if sampling is not None:
+            draws = sampling.draws(keys, self.settings.max_new_tokens).flatten(0, 1).to(model.device)
+            processors.append(SamplingProcessor(sampling, draws, start))
+        output = generate(**batch, generation_config=config, logits_processor=processors)[:, start:].tolist()
+        samples = len(output) // len(prompts)
+        return [output[row : row + samples] for row in range(0, len(output), samples)]
 
     def _decode(self, ids: list[int]) -> tuple[str, bool]:
+        """The text of an answer, and whether it was cut at `max_new_tokens`."""
         end = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
         kept = [token for token in ids[:end] if token not in self.silent_ids]
         decode: Any = self.loaded.tokenizer.decode  # typed as what it gives for batches as well
@@ -196,8 +227,12 @@ def open_summarizer(
     """A loaded model as a summarizer; its memory is free again when the context is left."""
     _free_memory()  # of a model that failed: its traceback kept it alive while the context was left
     loaded = load(spec, settings)
+    fuse(loaded.model)
     if loaded.deviation:
         reporter.note(f"{spec.name}: {loaded.deviation}")
+    settings, note = as_trained(settings, loaded.folder)
+    if note:
+        reporter.warn(f"{spec.name}: {note}")
     summarizer = ENGINES["hf"](loaded, settings, reporter.warn)
     try:
         if not summarizer.prompt.has_template and not loaded.is_seq2seq:
@@ -206,6 +241,21 @@ def open_summarizer(
     finally:
         del summarizer, loaded
         _free_memory()
+
+
+@cache
+def _fused() -> tuple[str, ...]:
+    """The package of fused kernels, where it is installed and there is a GPU to run them."""
+    return ("liger_kernel",) if find_spec("liger_kernel") and device().type == "cuda" else ()
+
+
+def fuse(model: PreTrainedModel) -> None:
+    """Give a model of a known architecture fused norms, MLPs and rotary embeddings: 7.2 s -> 5.2 s for 499 prompts."""
+    if _fused():
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+        inner = getattr(model, "get_base_model", lambda: model)()  # of an adapter
+        _apply_liger_kernel_to_instance(inner, cross_entropy=False, fused_linear_cross_entropy=False)
 
 
 def peak_memory_gib() -> float | None:

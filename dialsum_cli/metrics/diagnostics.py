@@ -32,15 +32,17 @@ class ItemDiagnostics:
     """Share (0-1) of the eojeol trigrams that stood in the summary before."""
     tag_fidelity: float | None
     """Share (0-1) of the speaker tags that the dialogue has; None where the summary has none, too."""
-    unknown_tags: tuple[str, ...]
+    unknown_tags: tuple[str, ...] | None
     """Tags that neither the dialogue nor a reference has."""
     lost_tags: tuple[str, ...]
     """Tags that every reference has and the summary lacks."""
     broken_tags: tuple[str, ...]
     """What looks like a tag and is none."""
-    korean_ratio: float
+    broken_characters: int
+    """How many U+FFFD: what decoders write for bytes that are no character."""
+    korean_ratio: float | None
     """Share (0-1) of the letters that are Hangul, tags and words copied from the dialogue aside."""
-    foreign_scripts: Counter[str]
+    foreign_scripts: Counter[str] | None
     """Letters of each other script, tags and words copied from the dialogue aside."""
     cut_off: bool
     """Whether it doesn't end as a sentence does; an empty one isn't cut off."""
@@ -53,7 +55,7 @@ class ItemDiagnostics:
 def diagnose(
     summary: str, references: Sequence[str], dialogue: str = "", *, names: Callable[[str], set[str]] | None = None
 ) -> ItemDiagnostics:
-    """Look at one summary; without a dialogue its references stand for it where they can.
+    """Look at one summary.
 
     Args:
         summary: what a system wrote.
@@ -61,18 +63,18 @@ def diagnose(
         dialogue: what was summarised; "" where it isn't known.
         names: text -> its proper nouns, as `Tokenizer.names`.
     """
-    source = dialogue or "\n".join(references)
     tags, wanted = set(TAG.findall(summary)), [set(TAG.findall(reference)) for reference in references]
-    broken, written = _BROKEN_TAG.findall(TAG.sub(" ", summary)), TAG.sub(" ", source)
+    broken, written = _BROKEN_TAG.findall(TAG.sub(" ", summary)), TAG.sub(" ", dialogue or "\n".join(references))
     return ItemDiagnostics(
         length_ratio=_length(summary) * len(references) / sum(map(_length, references)),
         repetition_rate=repetition_rate(summary),
         tag_fidelity=tag_fidelity(summary, dialogue) if dialogue else None,
-        unknown_tags=tuple(sorted(tags - set(TAG.findall(dialogue)).union(*wanted))),
+        unknown_tags=tuple(sorted(tags - set(TAG.findall(dialogue)).union(*wanted))) if dialogue else None,
         lost_tags=tuple(sorted(set.intersection(*wanted) - tags)),
         broken_tags=tuple(tag.strip() for tag in broken if tag not in written),
-        korean_ratio=korean_ratio(summary, source),
-        foreign_scripts=foreign_scripts(summary, source),
+        broken_characters=summary.count("\ufffd"),
+        korean_ratio=korean_ratio(summary, dialogue) if dialogue else None,
+        foreign_scripts=foreign_scripts(summary, dialogue) if dialogue else None,
         cut_off=bool(summary.strip(". \n")) and not ends_sentence(summary),
         unsupported_names=_unsupported(names(summary), "".join(dialogue.split())) if dialogue and names else None,
         unsupported_numbers=_unsupported(_numbers(summary), _numbers(dialogue)) if dialogue else None,
@@ -81,52 +83,47 @@ def diagnose(
 
 def summarise(items: Iterable[ItemDiagnostics], *, empty: int, speaker_swaps: int) -> Diagnostics:
     """What was found in all of a system's summaries, one or more; the two counts come from their scores."""
-    means: defaultdict[str, _Mean] = defaultdict(_Mean)
-    rows: Counter[str] = Counter()
-    foreign: Counter[str] = Counter()
+    totals: defaultdict[str, _Total] = defaultdict(_Total)
+    foreign: Counter[str] | None = None
     for item in items:
         for name in _MEANS:
-            means[name].add(getattr(item, name))
+            totals[name].add(getattr(item, name))
         for name in _COUNTS:
-            rows[name] += bool(getattr(item, name))
-        foreign += item.foreign_scripts
-        rows["names"] += item.unsupported_names is not None
-        rows["numbers"] += item.unsupported_numbers is not None
-    return Diagnostics(
-        empty=empty,
-        length_ratio=means["length_ratio"].value or 0.0,
-        repetition_rate=means["repetition_rate"].value or 0.0,
-        tag_fidelity=means["tag_fidelity"].value,
-        unknown_tags=rows["unknown_tags"],
-        lost_tags=rows["lost_tags"],
-        broken_tags=rows["broken_tags"],
-        korean_ratio=means["korean_ratio"].value or 0.0,
-        foreign_scripts=dict(foreign.most_common()),
-        cut_off=rows["cut_off"],
-        speaker_swaps=speaker_swaps,
-        unsupported_names=rows["unsupported_names"] if rows["names"] else None,
-        unsupported_numbers=rows["unsupported_numbers"] if rows["numbers"] else None,
+            found = getattr(item, name)
+            totals[name].add(None if found is None else bool(found))
+        if item.foreign_scripts is not None:
+            foreign = (foreign or Counter()) + item.foreign_scripts
+    return Diagnostics.model_validate(
+        {"empty": empty, "speaker_swaps": speaker_swaps}
+        | {"foreign_scripts": None if foreign is None else dict(foreign.most_common())}
+        | {name: totals[name].mean for name in _MEANS}
+        | {name: totals[name].count for name in _COUNTS}
     )
 
 
 _MEANS = ("length_ratio", "repetition_rate", "tag_fidelity", "korean_ratio")
-_COUNTS = ("unknown_tags", "lost_tags", "broken_tags", "cut_off", "unsupported_names", "unsupported_numbers")
+_COUNTS = ("unknown_tags", "lost_tags", "broken_tags", "broken_characters", "cut_off",
+           "unsupported_names", "unsupported_numbers")  # fmt: skip
 
 
 @dataclass(slots=True)
-class _Mean:
-    """A mean as its values come; None is no value."""
+class _Total:
+    """A sum as its values come; None is no value, and without any there is neither mean nor count."""
 
-    total: float = 0.0
+    sum: float = 0.0
     n: int = 0
 
     def add(self, value: float | None) -> None:
         if value is not None:
-            self.total, self.n = self.total + value, self.n + 1
+            self.sum, self.n = self.sum + value, self.n + 1
 
     @property
-    def value(self) -> float | None:
-        return self.total / self.n if self.n else None
+    def mean(self) -> float | None:
+        return self.sum / self.n if self.n else None
+
+    @property
+    def count(self) -> int | None:
+        return int(self.sum) if self.n else None
 
 
 def swap_speakers(text: str) -> str:

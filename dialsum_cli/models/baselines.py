@@ -1,12 +1,11 @@
 """Summarizers without weights: the floor that a model has to beat."""
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import RequestError
-from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE
+from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, other_items
 from dialsum_cli.summarizer import Batch, Summarizer, Summary
 
 
@@ -46,9 +45,7 @@ class RandomReference:
         """
         if len(dialogues) < 2 or not all(dialogue.references for dialogue in dialogues):
             raise RequestError("the baseline 'random' needs two or more rows with summaries", "leave it out")
-        draw = random.Random(self.seed)
-        others = [(i + draw.randrange(1, len(dialogues))) % len(dialogues) for i in range(len(dialogues))]
-        pairs = zip(dialogues, others, strict=True)
+        pairs = zip(dialogues, other_items(len(dialogues), self.seed), strict=True)
         yield Batch([Summary(dialogue.fname, dialogues[other].references[0]) for dialogue, other in pairs])
 
 

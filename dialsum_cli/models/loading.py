@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -27,8 +28,6 @@ from dialsum_cli.models.sources import Source, fetch, find
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.settings import ModelSettings
 
-logging.getLogger("bitsandbytes").addHandler(logging.NullHandler())  # on import it warns of kernels that CPUs lack
-
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -39,6 +38,7 @@ class LoadedModel:
         precision: number format of the weights.
         deviation: what is not as the catalogue prefers or the hub has it, and why; empty where all is.
         identity: what no other weights share.
+        folder: where its files are.
     """
 
     spec: ModelSpec
@@ -50,6 +50,7 @@ class LoadedModel:
     precision: str
     deviation: str
     identity: str
+    folder: Path
 
     @property
     def is_seq2seq(self) -> bool:
@@ -141,7 +142,7 @@ def load(spec: ModelSpec, settings: ModelSettings) -> LoadedModel:
     deviation = "; ".join(filter(None, (deviation, *dict.fromkeys((base.note, source.note)))))
     return LoadedModel(
         spec, model.eval(), tokenizer, model.num_parameters(), layers(config), source.revision or base.revision,
-        precision, deviation, identity,
+        precision, deviation, identity, source.folder,
     )  # fmt: skip
 
 

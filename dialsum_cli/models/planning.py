@@ -5,12 +5,18 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrained
 
 from dialsum_cli.errors import RequestError
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.settings import ModelSettings
+from dialsum_cli.settings import GenerationSettings, ModelSettings
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "nf4": torch.bfloat16}
 FITS = 0.8  # share of the free memory that weights may take; the rest is for the batch
 INNER_NAMES = ("intermediate_size", "decoder_ffn_dim", "d_ff", "n_inner")
 LAYER_NAMES = ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "n_layer")
+# Architectures through which `generation.decoding` steps itself: plain attention, one kind of cache.
+STEPPED = ("exaone4", "gpt2", "llama", "mistral", "qwen2", "qwen3")
+PREFILL_TOKENS = 16_384  # computed at once where a batch has more: enough to keep a GPU's matrix units busy
+MOST_TOKENS = 131_072  # of a batch that fits into memory; a larger one decodes no faster, its rows differ too much
+MOST_TOKENS_GENERATE = 65_536  # the same for `model.generate`, which computes all of a batch at once
+CPU_TOKENS = 16_384  # on a CPU, where larger batches are no faster
 
 
 def device() -> torch.device:
@@ -86,20 +92,77 @@ def weight_bytes(config: PreTrainedConfig, precision: str) -> int:
     return int(quantized * (4 + 8 / 64 + 32 / (64 * 256)) / 8) + (total - quantized) * 2
 
 
-def peak_bytes(config: PreTrainedConfig, precision: str, batch_tokens: int, num_beams: int = 1) -> int:
-    """Bytes of device memory at the peak of a full batch, to some 15 %: weights, key-value cache, widest layer.
+def stepped(config: PreTrainedConfig, settings: GenerationSettings) -> bool:
+    """Whether `generation.decoding` decodes this model, not `model.generate`: greedy or sampled, nothing forbidden."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    grows = rope.get("rope_type") in ("dynamic", "longrope")  # frequencies that depend on how long the text is by now
+    return config.model_type in STEPPED and not grows and settings.num_beams == 1 and settings.no_repeat_ngram_size == 0
 
-    Counted are what a prefill holds at its widest (attention with the keys and values repeated for each query head,
-    or the three inner vectors of a gated MLP, beside the residual stream in its own format and in fp32), and for NF4
-    the one matrix that is being dequantised.
+
+def free_bytes() -> int | None:
+    """Device memory that this process may still take, `torch.cuda.set_per_process_memory_fraction` counted; None: CPU.
+
+    A CPU's memory is not the limit: its time is.
+    """
+    if device().type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info()
+    reserved = torch.cuda.memory_reserved()
+    allowed = int(torch.cuda.get_per_process_memory_fraction() * total) - reserved
+    return min(free, allowed) + reserved - torch.cuda.memory_allocated()
+
+
+def batch_tokens(config: PreTrainedConfig, precision: str, settings: GenerationSettings, free: int | None) -> int:
+    """Tokens that a batch may hold: as many as the settings say, or else as fit into what `free_bytes` gave."""
+    if settings.batch_tokens is not None:
+        return settings.batch_tokens
+    if free is None:
+        return CPU_TOKENS
+    cache, widest = _token_bytes(config, precision)
+    free = int(FITS * free)
+    if not stepped(config, settings):
+        return max(1, min(MOST_TOKENS_GENERATE, free // ((cache + widest) * settings.num_beams)))
+    if free < PREFILL_TOKENS * (cache + widest):
+        return max(1, free // (cache + widest))
+    return min(MOST_TOKENS, (free - PREFILL_TOKENS * widest) // cache)
+
+
+def peak_bytes(config: PreTrainedConfig, precision: str, tokens: int, num_beams: int = 1, computed: int = 0) -> int:
+    """Bytes of device memory at the peak of a batch of so many tokens, to some 15 %: weights, cache, widest layer.
+
+    `computed` is how many tokens are computed at once; 0: all. For NF4 the one matrix that is being dequantised is
+    counted as well.
+    """
+    cache, widest = _token_bytes(config, precision)
+    text = config.get_text_config(decoder=True)
+    dequantized = 2 * text.hidden_size * _inner(config) if precision == "nf4" else 0
+    computed = min(computed or tokens, tokens)
+    return int(weight_bytes(config, precision) + (tokens * cache + computed * widest) * num_beams + dequantized)
+
+
+def generation_bytes(config: PreTrainedConfig, precision: str, settings: GenerationSettings, free: int | None) -> int:
+    """`peak_bytes` of the batches that these settings give where so much is free beside the weights; None: a CPU."""
+    tokens = batch_tokens(config, precision, settings, free)
+    computed = PREFILL_TOKENS if stepped(config, settings) else tokens
+    return peak_bytes(config, precision, tokens, settings.num_beams, computed)
+
+
+def _inner(config: PreTrainedConfig) -> int:
+    """Width of the decoder's MLP."""
+    text = config.get_text_config(decoder=True)
+    return int(next((width for name in INNER_NAMES if (width := getattr(text, name, None))), 4 * text.hidden_size))
+
+
+def _token_bytes(config: PreTrainedConfig, precision: str) -> tuple[int, int]:
+    """Bytes that a token takes in the key-value cache, and while it is computed.
+
+    Of the latter are counted what a prefill holds at its widest: attention with the keys and values repeated for each
+    query head, or the three inner vectors of a gated MLP, beside the residual stream in its own format and in fp32.
     """
     text = config.get_text_config(decoder=True)
     hidden, heads, depth = text.hidden_size, text.num_attention_heads, layers(config) or 0
-    inner = next((width for name in INNER_NAMES if (width := getattr(text, name, None))), 4 * hidden)
     head_size = getattr(text, "head_dim", None) or hidden // heads
     size = DTYPES[precision].itemsize
     cache = 2 * depth * (getattr(text, "num_key_value_heads", None) or heads) * head_size * size
-    widest = max(4 * heads * head_size, 3 * inner) + 3 * hidden
-    dequantized = 2 * hidden * inner if precision == "nf4" else 0
-    per_token = cache + widest * size + 4 * hidden
-    return int(weight_bytes(config, precision) + batch_tokens * num_beams * per_token + dequantized)
+    widest = max(4 * heads * head_size, 3 * _inner(config)) + 3 * hidden
+    return cache, widest * size + 4 * hidden

@@ -3,7 +3,15 @@
 import torch
 
 from dialsum_cli.models.loading import open_checkpoint
-from dialsum_cli.models.planning import choose_precision, device, layers, peak_bytes, skeleton
+from dialsum_cli.models.planning import (
+    choose_precision,
+    device,
+    free_bytes,
+    generation_bytes,
+    layers,
+    skeleton,
+    weight_bytes,
+)
 from dialsum_cli.models.sources import free_disk
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.results import PreflightRow
@@ -20,7 +28,10 @@ def preflight(spec: ModelSpec, settings: SummarizerSettings) -> tuple[ModelSpec,
     checkpoint = open_checkpoint(spec)
     config = checkpoint.config
     precision, deviation = choose_precision(checkpoint.spec, config, settings)
-    memory = peak_bytes(config, precision, settings.batch_tokens, settings.num_beams)
+    free = free_bytes()
+    if free is not None:
+        free = max(0, free - weight_bytes(config, precision))
+    memory = generation_bytes(config, precision, settings, free)
     sources = {checkpoint.base, checkpoint.source}
     download = sum(source.missing_bytes for source in sources)
     notes = [deviation] if precision == "nf4" and deviation else []
@@ -38,3 +49,13 @@ def preflight(spec: ModelSpec, settings: SummarizerSettings) -> tuple[ModelSpec,
         note="; ".join(notes),
     )
     return checkpoint.spec, row
+
+
+def download_bytes(spec: ModelSpec) -> int:
+    """How much of a model, and of the base of an adapter, is still to be downloaded.
+
+    Raises:
+        DialsumError: as `open_checkpoint`.
+    """
+    checkpoint = open_checkpoint(spec)
+    return sum(source.missing_bytes for source in {checkpoint.base, checkpoint.source})

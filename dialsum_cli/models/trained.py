@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,6 +40,7 @@ def as_trained(settings: SettingsT, folder: Path) -> tuple[SettingsT, str]:
     options["prompt"] = str(folder / PROMPT)
     given = settings.model_fields_set
     changed = settings.model_copy(update={name: value for name, value in options.items() if name not in given})
-    if "prompt" in given and load_prompt(settings.prompt).messages("") != load_prompt(options["prompt"]).messages(""):
+    ours, theirs = (replace(load_prompt(prompt), name="") for prompt in (changed.prompt, options["prompt"]))
+    if ours != theirs:
         return changed, f"it was trained with another prompt than --prompt {settings.prompt}"
     return changed, ""

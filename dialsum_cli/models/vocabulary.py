@@ -6,7 +6,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -147,21 +147,31 @@ class Vocabulary:
         hence `Jimmi`): no foreign character comes out that the dialogue's words don't have, but a word may. A foreign
         character for which the tokenizer has no token of its own stays closed (rare Han characters, most emoji).
         """
-        words = set(TAG.sub(" ", dialogue).translate(_blanks()).split())
-        found = {
-            word[start : start + length]
-            for word in words
-            for length in range(1, min(len(word), LONGEST_PIECE) + 1)
-            for start in range(len(word) - length + 1)
-        }
+        return self.extra_masks([dialogue])[0]
+
+    def extra_masks(self, dialogues: Sequence[str]) -> Tensor:
+        """The extra masks of several dialogues: (dialogues, size + states) bool."""
         _, letters = automaton()
         size = self.allowed.shape[1]
-        mask = torch.zeros(size + self.states, dtype=torch.bool)
-        mask[[id_ for piece in found for id_ in self.pieces.get(piece, ())]] = True
-        mask[[size + state for state, read in letters.items() if not read or read in found]] = True
-        mask = mask.to(self.allowed.device)
-        mask[:size] |= self.allowed[START]
-        return mask
+        rows: list[int] = []
+        columns: list[int] = []
+        for row, dialogue in enumerate(dialogues):
+            words = set(TAG.sub(" ", dialogue).translate(_blanks()).split())
+            found = {
+                word[start : start + length]
+                for word in words
+                for length in range(1, min(len(word), LONGEST_PIECE) + 1)
+                for start in range(len(word) - length + 1)
+            }
+            opened = [id_ for piece in found for id_ in self.pieces.get(piece, ())]
+            opened += [size + state for state, read in letters.items() if not read or read in found]
+            rows += [row] * len(opened)
+            columns += opened
+        device = self.allowed.device
+        masks = torch.zeros(len(dialogues), size + self.states, dtype=torch.bool, device=device)
+        masks[:, :size] = self.allowed[START]
+        masks[torch.tensor(rows, device=device), torch.tensor(columns, device=device)] = True
+        return masks
 
     def mask(self, state: Tensor, extra: Tensor) -> Tensor:
         """The tokens that may follow: (rows, size) bool for states (rows) and extra masks (rows, size + states).

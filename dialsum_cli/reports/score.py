@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from math import fsum
-from pathlib import PurePath
 from typing import NamedTuple
 
 from dialsum_cli.reports.charts import Bar, Bars, Histogram, Mark, Scatter
 from dialsum_cli.reports.page import Difference, Differences, Facts, Grid, Page, Paragraph, Section
 from dialsum_cli.results import ScoredItems, ScoreResult, SystemItems, SystemScore
+from dialsum_cli.scoreboard import FEW, findings, labels, p_value, too_few, verdict
 from dialsum_cli.tables import Column, Table
 
 TOPICS = 15
@@ -42,18 +43,13 @@ def score_page(
     """
     if result.items is None:
         raise ValueError("a page is made of a result with its items")
-    systems = [
-        _System(name, *pair)
-        for name, pair in zip(
-            _names(result.systems), zip(result.systems, result.items.systems, strict=True), strict=True
-        )
-    ]
+    systems = list(map(_System, labels(result), result.systems, result.items.systems))
     heading = "Scores" if result.tokenizer == "mecab" else f"Scores by {result.tokenizer}, not by morphemes"
     return Page(
         "dialsum score · " + ", ".join(system.name for system in systems),
         [
             Section(heading, [_scores(result, systems), *_comparisons(systems), *_empty(systems), *_verified(result)]),
-            Section("What the score does not tell", [_diagnostics(systems)]),
+            Section("What the score doesn't tell", [*_findings(result)]),
             Section("Distribution", [_distributions(systems), _lengths(systems)]),
             *_topics(result.items, systems, interval),
             *(_worst(system, result.items) for system in systems if system.items.worst),
@@ -66,12 +62,6 @@ class _System(NamedTuple):
     name: str
     score: SystemScore
     items: SystemItems
-
-
-def _names(systems: Sequence[SystemScore]) -> list[str]:
-    """File names, where they tell the systems apart; else their paths."""
-    names = [PurePath(system.path).name for system in systems]
-    return names if len(set(names)) == len(names) else [system.path for system in systems]
 
 
 def _scores(result: ScoreResult, systems: Sequence[_System]) -> Table:
@@ -109,16 +99,15 @@ def _comparisons(systems: Sequence[_System]) -> Iterator[Table]:
         title=f"Against {first.name}",
         caption="Paired randomisation test over the rows"
         + (", p adjusted by Holm's method." if len(others) > 1 else ".")
-        + " Tied: the difference may be chance.",
+        + " Tied: the difference may be chance."
+        + f" Few rows: fewer than {FEW} are too few to tell." * any(too_few(system.score) for system in others),
     )
     for name, system, _ in others:
         if system.difference is None or system.difference_ci95 is None or system.p_value is None:
             continue
-        verdict = "tied" if system.tied else "better" if system.difference > 0 else "worse"
         table.add(
             name, f"{system.difference:+.2f}", f"{system.difference_ci95[0]:+.2f} to {system.difference_ci95[1]:+.2f}",
-            f"{system.p_value:.4f}" if system.p_value >= 0.001 else "< 0.001",
-            system.wins, system.ties, system.losses, verdict,
+            p_value(system.p_value), system.wins, system.ties, system.losses, verdict(system),
         )  # fmt: skip
     if table.rows:
         yield table
@@ -138,31 +127,11 @@ def _verified(result: ScoreResult) -> Iterator[Paragraph]:
         )
 
 
-def _diagnostics(systems: Sequence[_System]) -> Table:
-    """One row per finding, one column per system: that fits a phone."""
-    table = Table([Column("", "left"), *(Column(system.name) for system in systems)])
-    found = [system.score.diagnostics for system in systems]
-
-    def share(values: Sequence[float | None]) -> Sequence[str | None]:
-        return [None if value is None else f"{100 * value:.1f} %" for value in values]
-
-    table.add("Empty", *(each.empty for each in found))
-    table.add("Length, of the references'", *share([each.length_ratio for each in found]))
-    table.add("Repeated trigrams", *share([each.repetition_rate for each in found]))
-    table.add("Speaker tags that the dialogue has", *share([each.tag_fidelity for each in found]))
-    table.add("With an unknown tag", *(each.unknown_tags for each in found))
-    table.add("Without a tag that every reference has", *(each.lost_tags for each in found))
-    table.add("With a broken tag", *(each.broken_tags for each in found))
-    table.add("Letters in Hangul", *share([each.korean_ratio for each in found]))
-    table.add(
-        "Other letters",
-        *(", ".join(f"{script} {n}" for script, n in each.foreign_scripts.items()) or "none" for each in found),
-    )
-    table.add("Cut off", *(each.cut_off for each in found))
-    table.add("Better with speakers exchanged", *(each.speaker_swaps for each in found))
-    table.add("With a name that the dialogue lacks", *(each.unsupported_names for each in found))
-    table.add("With a number that the dialogue lacks", *(each.unsupported_numbers for each in found))
-    return table
+def _findings(result: ScoreResult) -> Iterator[Table | Paragraph]:
+    table = findings(result)
+    yield replace(table, title="")  # the section's
+    for note, _ in table.notes:
+        yield Paragraph(note)
 
 
 def _distributions(systems: Sequence[_System]) -> Grid:
@@ -228,11 +197,11 @@ def _bar(topic: str, scores: Sequence[float], interval: Interval) -> Bar:
 
 def _worst(system: _System, items: ScoredItems) -> Section:
     scores = system.items
-    several = len(next(iter(items.references))) > 1
+    several = len(next(iter(items.references)))
     cards = [
         Difference(
             f"{case.fname} · {case.final_score:.1f}",
-            [("Nearest reference" if several else "Reference", case.reference), ("Prediction", case.summary)],
+            [(_reference(case.reference_number, several), case.reference), ("Prediction", case.summary)],
             note=f"R1 {scores.rouge1[case.index]:.1f} · R2 {scores.rouge2[case.index]:.1f}"
             f" · RL {scores.rougeL[case.index]:.1f} · row {case.index + 1} of the gold",
             context=items.dialogues[case.index],
@@ -240,6 +209,10 @@ def _worst(system: _System, items: ScoredItems) -> Section:
         for case in scores.worst
     ]
     return Section(f"Lowest {len(cards)} of {system.score.n} · {system.name}", [Differences(cards)])
+
+
+def _reference(number: int, several: int) -> str:
+    return f"Reference {number}, the nearest of {several}" if several > 1 else "Reference"
 
 
 def _unfold(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -281,7 +281,7 @@ class _Watch(TrainerCallback):
         last = state.global_step >= state.max_steps
         # At the end of an epoch it would be the state before an evaluation that a resumed run then never makes.
         if monotonic() - self.saved > 60 * self.minutes and not last and state.global_step % len(self.sampler):
-            control.should_save = True
+            control.should_save = control.should_log = True  # a resumed run takes up its seconds from the log
         if args.eval_strategy == "steps" and last:  # what the interval would leave out
             control.should_save = control.should_evaluate = True
 

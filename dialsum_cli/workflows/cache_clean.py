@@ -1,55 +1,72 @@
-"""`dialsum cache-clean`: delete downloaded models but those to keep."""
+"""`dialsum cache-clean`: give back the disk that caches take, and lose nothing that anybody needs."""
 
-from dataclasses import replace
-from difflib import get_close_matches
+from collections.abc import Iterable
+from pathlib import Path
 
-from dialsum_cli import registry
-from dialsum_cli.caches import CachedItem, Plan, execute, plan_hub
+from dialsum_cli.caches.execute import execute
+from dialsum_cli.caches.plan import Decision, Wishes, make_plan
 from dialsum_cli.errors import RequestError
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import CacheCleanResult, CachedModel
-from dialsum_cli.settings import CacheCleanSettings
+from dialsum_cli.settings import CacheCleanSettings, parse_bytes, parse_seconds
 
 
 def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) -> CacheCleanResult:
     """Plan, show, confirm, delete.
 
     Raises:
-        UnknownModelError: `keep` names something that is neither a catalogue name nor a Hugging Face id.
-        RequestError: `keep` names what is in no cache; or the terminal's reporter finds nobody to confirm.
+        UnknownModelError: `keep` names something that is neither in a cache, nor a catalogue name, nor an id.
+        RequestError: a folder that is no cache; a name to keep that can't be meant; a run whose base can't be read;
+            `runs` names no folder; or the terminal's reporter finds nobody to confirm.
     """
     reporter = reporter or QuietReporter()
-    for name in settings.keep:
-        spec = registry.resolve(name)
-        if spec.bundled or spec.kind == "baseline":
-            raise RequestError(f"--keep: '{name}' ships with dialsum, and is in no cache", "leave it out")
-    plan = plan_hub({registry.resolve(name).source for name in settings.keep})
+    for folder in settings.runs:
+        if not folder.is_dir() and folder != Path("runs"):
+            raise RequestError(f"--runs: there is no folder '{folder}'", "check the path: its models would go")
+    plan = make_plan(
+        Wishes(
+            caches=settings.caches,
+            keep=settings.keep,
+            unused_for=None if settings.older_than is None else parse_seconds(settings.older_than),
+            max_size=None if settings.max_size is None else parse_bytes(settings.max_size),
+            runs=settings.runs,
+        )
+    )
     for name in plan.absent:
-        near = get_close_matches(name, [item.name for item in plan.deleted], n=1, cutoff=0.8)
-        if near:
-            raise RequestError(f"--keep: '{name}' is not in the cache", f"did you mean '{near[0]}'?")
         reporter.note(f"--keep: '{name}' is not in the cache: nothing of it to keep")
+    if plan.excess:
+        reporter.warn(f"what has to stay takes {plan.excess / 1e9:.1f} GB more than --max-size {settings.max_size}")
+    planned = CacheCleanResult(
+        freed_bytes=plan.freed_bytes, deleted=_rows(plan.deleted), kept=_rows(plan.kept), dry_run=True
+    )
     if settings.dry_run or not plan.deleted:
-        return _result(plan, freed=plan.freed_bytes, dry_run=settings.dry_run)
+        return planned.model_copy(update={"dry_run": settings.dry_run})
     if not settings.yes:
-        reporter.preview(_result(plan, freed=plan.freed_bytes, dry_run=True))
-        if not reporter.confirm(f"Delete {len(plan.deleted)} models?", "--yes"):
-            spared = (replace(item, reason="not confirmed") for item in plan.deleted)
-            return _result(Plan((), (*plan.kept, *spared)), freed=0, dry_run=False)
-    done = execute(plan)
-    if stayed := [item.name for item in done.kept if item not in plan.kept]:
-        reporter.warn(f"could not be deleted, at least in part: {', '.join(stayed)}; check the permissions")
-    return _result(done, freed=done.freed_bytes, dry_run=False)
-
-
-def _result(plan: Plan, *, freed: int, dry_run: bool) -> CacheCleanResult:
+        reporter.preview(planned)
+        if not reporter.confirm(f"Delete {_counted(plan.deleted)}?", "--yes"):
+            spared = [row.model_copy(update={"reason": "not confirmed"}) for row in planned.deleted]
+            return CacheCleanResult(freed_bytes=0, deleted=[], kept=planned.kept + spared, dry_run=False)
+    done = execute(plan, reporter.note)
+    for decision in done.failed:
+        reporter.warn(f"{decision.item.name}: {decision.reason}")
     return CacheCleanResult(
-        freed_bytes=freed,
-        deleted=[_cached(item) for item in plan.deleted],
-        kept=[_cached(item) for item in plan.kept],
-        dry_run=dry_run,
+        freed_bytes=done.freed_bytes,
+        deleted=_rows(done.deleted),
+        kept=planned.kept + [row.model_copy(update={"undeletable": True}) for row in _rows(done.failed)],
+        dry_run=False,
     )
 
 
-def _cached(item: CachedItem) -> CachedModel:
-    return CachedModel(name=item.name, bytes=item.bytes, reason=item.reason)
+def _rows(decisions: Iterable[Decision]) -> list[CachedModel]:
+    rows = [CachedModel(cache=each.item.cache, name=each.item.name, bytes=each.bytes, reason=each.reason)
+            for each in decisions]  # fmt: skip
+    return sorted(rows, key=lambda row: (-row.bytes, row.name))
+
+
+def _counted(decisions: Iterable[Decision]) -> str:
+    """`4 models and 1 other entry`."""
+    are_models = [decision.item.cache == "hub" for decision in decisions]
+    models, others = sum(are_models), len(are_models) - sum(are_models)
+    other = "other " if models else ""
+    counts = ((models, "model", "models"), (others, f"{other}entry", f"{other}entries"))
+    return " and ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dialsum_cli import registry
+from dialsum_cli.caches.downloads import Before, check_disk_limit, forget_downloads
 from dialsum_cli.data.checks import check_data
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import write_submission
@@ -19,7 +20,7 @@ from dialsum_cli.registry import ModelSpec, Recipe
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import DataCheckResult, DataFacts, FinetuneResult, FinetuneRun, Scores, TrainingPlan
 from dialsum_cli.runs import Run, claim, data_facts, file_name, provenance, start_run
-from dialsum_cli.settings import FinetuneSettings, RecipeSettings, TrackingSettings
+from dialsum_cli.settings import DiskSettings, FinetuneSettings, RecipeSettings, TrackingSettings, parse_bytes
 from dialsum_cli.store import Resumed, SummaryStore
 from dialsum_cli.summarizer import Engine, collect
 from dialsum_cli.tracking import Tracker, Tracking, Training, run_config, training_label
@@ -34,7 +35,8 @@ logger = logging.getLogger("dialsum")
 # Options that change nothing of what is trained: an unfinished run goes on with any of them.
 ASIDE = {
     *("config", "models", "train", "dev", "output_dir", "resume", "merge", "batch_tokens"),
-    *("keep_checkpoints", "checkpoint_minutes", *RecipeSettings.model_fields, *TrackingSettings.model_fields),
+    *("keep_checkpoints", "checkpoint_minutes", *RecipeSettings.model_fields),
+    *(*TrackingSettings.model_fields, *DiskSettings.model_fields),
 }
 HISTORY = ("step", "epoch", "loss", "learning_rate", "grad_norm", "final_score", "rouge1", "rouge2", "rougeL", "empty",
            "truncated", "seconds", "tokens")  # fmt: skip
@@ -62,6 +64,7 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
     scorer = Scorer([dialogue.references for dialogue in dev], seed=settings.seed)
     _show_checks(check_data(train, dev), reporter)
     job = _Job(settings, train, dev, facts, scorer, Tracking(settings, reporter), reporter)
+    there = Before.take() if settings.delete_cache else None
     runs = []
     for spec in specs:
         try:
@@ -71,6 +74,7 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
             line = one_line(error)
             reporter.warn(f"{spec.name} failed: {line}")
             runs.append(FinetuneRun(model=spec.name, status="failed", error=line))
+        forget_downloads(spec.name, spec.source, there, reporter)
     return FinetuneResult(runs=runs, signature=scorer.signature)
 
 
@@ -89,8 +93,12 @@ class _Job:
     def finetune_one(self, spec: ModelSpec) -> FinetuneRun:
         """Train one model in its own run folder, from where an unfinished run of it stands."""
         from dialsum_cli.models.loading import open_checkpoint
+        from dialsum_cli.models.preflight import download_bytes
         from dialsum_cli.training.methods import choose
 
+        if self.settings.disk_limit is not None:
+            limit = parse_bytes(self.settings.disk_limit)
+            check_disk_limit(limit, download_bytes(spec), spec.name, self.settings.output_dir)
         checkpoint = open_checkpoint(spec)
         if checkpoint.adapter:
             raise RequestError(f"{spec.name} is an adapter already", "fine-tune its base model, or what --merge wrote")

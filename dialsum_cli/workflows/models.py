@@ -1,5 +1,7 @@
 """`dialsum models`: the catalogue."""
 
+from dataclasses import asdict
+
 from dialsum_cli import registry
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import CatalogueRow, ModelsResult
@@ -18,12 +20,18 @@ def list_models(settings: ModelsSettings, reporter: Reporter | None = None) -> M
         models=[
             CatalogueRow(
                 name=spec.name,
+                nickname=spec.nickname,
                 repository="bundled" if spec.bundled else spec.source,
+                revision=spec.revision,
                 kind=spec.kind or "unknown",
-                parameters=spec.parameters,
+                family=spec.family,
+                parameters=None if spec.parameters is None else round(spec.parameters * 1e9),
                 layers=spec.layers,
+                dtype=spec.dtype if spec.source else None,
                 licence=spec.licence,
+                gated=spec.gated if spec.name in registry.CATALOGUE else None,
                 note=spec.note,
+                recipe=asdict(spec.recipe) if spec.recipe else None,
             )
             for spec in specs
         ]

@@ -1,82 +1,210 @@
 """`dialsum predict`: summarise dialogues into a submission file."""
 
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
 from time import perf_counter
 
 from dialsum_cli import registry
-from dialsum_cli.data.dialogues import read_dialogues
-from dialsum_cli.data.submissions import write_submission
-from dialsum_cli.errors import RequestError
+from dialsum_cli.data.dialogues import Dialogue, stream_dialogues, survey
+from dialsum_cli.data.template import order_of, read_layout
+from dialsum_cli.data.writing import check_output, open_submission
+from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.fitness import Inspector
+from dialsum_cli.generation.choice import check_engine, open_engine
+from dialsum_cli.long_dialogues import Chunked, Measuring, fits
 from dialsum_cli.models.baselines import BASELINES
 from dialsum_cli.prompts import load_prompt
+from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QuietReporter, Reporter
-from dialsum_cli.results import PredictResult
-from dialsum_cli.runs import data_facts, new_folder, provenance, start_run
+from dialsum_cli.results import CheckResult, PredictResult
+from dialsum_cli.runs import new_folder, provenance, start_run
 from dialsum_cli.settings import PredictSettings
 from dialsum_cli.store import Resumed, SummaryStore
-from dialsum_cli.summarizer import Batch, collect
+from dialsum_cli.summarizer import Batch, Engine, Summarizer, Summary, collect
+from dialsum_cli.tracking import tracked
+
+PART = 4096  # dialogues in memory at a time: among so many, enough have about the same length to share a batch
 
 
 def predict(settings: PredictSettings, reporter: Reporter | None = None) -> PredictResult:
-    """Write one summary for each dialogue, in the order of the input.
+    """Write one summary for each dialogue, in the order of the input or of the template, and check them.
+
+    Memory doesn't grow with the data, but for 8 bytes a row, and for the summaries where a template has another order.
+    A model's summaries are kept as they are made, and never made again; a baseline makes its own faster than they
+    could be looked up.
 
     Raises:
-        RequestError: the output exists; no such model or prompt; the data can't be read.
-        DialsumError: the model can't be loaded, or the output not be written.
+        RequestError: the output exists; no such model or prompt; the data or the template can't be read.
+        DialsumError: the model can't be loaded, the output not be written, or the data changed meanwhile.
     """
     reporter = reporter or QuietReporter()
-    if settings.output.exists() and not settings.overwrite:  # before hours of work, not after
-        raise RequestError(f"'{settings.output}' exists already", "add --overwrite, or give another --output")
-    spec = registry.resolve(settings.model)
+    check_engine(settings)
+    check_output(settings.output, overwrite=settings.overwrite)
+    served = settings.api_model if settings.served else None
+    spec = registry.served(served) if served else registry.resolve(settings.model)
     load_prompt(settings.prompt)
-    dialogues = read_dialogues(settings.data, columns=settings.columns, limit=settings.limit, note=reporter.note)
-    facts = data_facts(settings.data, len(dialogues))
-    with start_run(new_folder(settings.output_dir), settings) as run:
-        start = perf_counter()
-        revision, earlier = None, 0.0
-
-        def done(batch: Batch) -> None:
-            nonlocal earlier
-            stage.advance(len(batch.summaries))
-            if batch.reused:
-                earlier += batch.seconds
-                reporter.note(f"{spec.name}: {len(batch.summaries)} summaries are there from an earlier run")
-
-        with reporter.stage(spec.name, len(dialogues), "dialogues") as stage:
-            if spec.kind == "baseline":
-                summaries = collect(BASELINES[spec.name](settings.seed), dialogues, done)
-            else:
-                from dialsum_cli.generation.engines import open_summarizer
-
-                with open_summarizer(spec, settings, reporter) as (summarizer, loaded):
-                    store = SummaryStore(settings.output_dir / "summaries", summarizer.ingredients())
-                    summaries = collect(Resumed(summarizer, store), dialogues, done)
-                    revision = loaded.revision
-        seconds = earlier + perf_counter() - start
-        rows = ((summary.fname, summary.text) for summary in summaries)
-        digest = write_submission(settings.output, rows, overwrite=settings.overwrite)
-        shortened = sum(summary.prompt_truncated for summary in summaries)
-        if shortened:
-            reporter.warn(f"{shortened} of {len(dialogues)} dialogues were too long for {spec.name} and were shortened")
-        empty = sum(not summary.text for summary in summaries)
-        if empty:
-            reporter.warn(f"{empty} of {len(dialogues)} summaries are empty")
-        broken = sum("\ufffd" in summary.text for summary in summaries)
-        if broken:
-            reporter.warn(f"{broken} of {len(dialogues)} summaries hold broken characters (U+FFFD)")
+    layout = read_layout(settings.template) if settings.template else None
+    before = _stamp(settings.data)
+    facts = survey(settings.data, columns=settings.columns, limit=settings.limit, note=reporter.note)
+    order = None
+    if settings.template and layout:
+        order = order_of(settings.template, layout, lambda: (each.fname for each in _stream(settings)), settings.data)
+    with (
+        start_run(new_folder(settings.output_dir), settings) as run,
+        tracked("predict", run.folder, settings, reporter, spec) as tracker,
+    ):
+        start, job = perf_counter(), _Job()
+        held: list[tuple[str, str]] = []
+        with (
+            open_submission(settings.output, layout, overwrite=settings.overwrite) as submission,
+            reporter.stage(spec.name, facts.rows, "dialogues") as stage,
+            _opened(spec, settings, reporter) as (summarizer_of, revision),
+            closing(_stream(settings)) as stream,
+        ):
+            for number, dialogues in enumerate(_parts(stream, facts.rows)):
+                summaries = job.summarise(summarizer_of(number), dialogues, stage.advance)
+                rows = [(summary.fname, summary.text) for summary in summaries]
+                if order is None:
+                    submission.write(rows)
+                else:
+                    held += rows
+                tracker.log_texts(
+                    f"summaries-{number}" if number else "summaries",
+                    ("fname", "dialogue", "summary"),
+                    ((fname, each.text, text) for (fname, text), each in zip(rows, dialogues, strict=True)),
+                )
+            if job.rows != facts.rows or _stamp(settings.data) != before:
+                raise DialsumError(f"'{settings.data}' changed while it was read", "run the same command again")
+            if order is not None:
+                submission.write(sorted(held, key=lambda row: order[row[0]]))
+        seconds = job.earlier + perf_counter() - start
+        verdict = _verdict(job.inspector, settings, facts.rows)
+        _tell(job, verdict, spec.name, reporter)
         result = PredictResult(
             output=settings.output,
             data=settings.data,
-            rows=len(summaries),
+            rows=job.rows,
             seconds=seconds,
-            dialogues_per_second=len(summaries) / seconds,
-            empty=empty,
-            truncated=sum(summary.truncated for summary in summaries),
-            prompts_truncated=shortened,
-            sha256=digest,
+            dialogues_per_second=job.rows / seconds,
+            empty=job.inspector.found.rows["empty"],
+            truncated=job.truncated,
+            prompts_truncated=job.shortened,
+            chunked=job.chunked,
+            sha256=submission.sha256,
             run_dir=run.folder,
+            check=verdict,
         )
         run.write_json(
             "provenance.json", provenance(data=facts.model_dump(), model=spec.source or spec.name, revision=revision)
         )
         run.write("result.json", result.model_dump_json(indent=2))
+        tracker.summarise(result.model_dump())
     return result
+
+
+def _stream(settings: PredictSettings) -> Generator[Dialogue, None, None]:
+    return stream_dialogues(settings.data, columns=settings.columns, limit=settings.limit)
+
+
+def _stamp(data: str) -> tuple[int, int] | None:
+    """What changes with a file; None for a data set of the hub, which is read from an unchanging cache."""
+    path = Path(data)
+    return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+def _parts(dialogues: Iterator[Dialogue], rows: int) -> Iterator[list[Dialogue]]:
+    """All `rows` dialogues in parts; no last part of a single row, in which `random` would find no other row."""
+    while rows > 0 and (part := [*islice(dialogues, PART if rows > PART + 1 else rows)]):
+        yield part
+        rows -= len(part)
+
+
+@contextmanager
+def _opened(
+    spec: ModelSpec, settings: PredictSettings, reporter: Reporter
+) -> Iterator[tuple[Callable[[int], Summarizer], str | None]]:
+    """What summarises each part, by its number, and the model's revision."""
+    if spec.kind == "baseline":
+        baseline = BASELINES[spec.name](settings.seed)
+        yield lambda part: baseline, None
+        return
+    with open_engine(spec, settings, reporter) as (engine, loaded):
+        yield partial(_resumed, engine, settings), loaded.revision
+
+
+def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer:
+    """An engine with a store of its own for each part, so that a store is never larger than what memory holds.
+
+    The first part's has no number: all that fits into one part shares it, whatever `--limit` says.
+    """
+    ingredients = {**engine.ingredients(), "long_dialogue": settings.long_dialogue} | ({"part": part} if part else {})
+    resumed = Resumed(engine, SummaryStore(settings.output_dir / "summaries", ingredients))
+    if settings.long_dialogue == "cut":
+        return resumed
+    if not isinstance(engine, Measuring):
+        raise RequestError("this engine can't tell what fits into the model", "leave out --long-dialogue chunk")
+    return Chunked(resumed, partial(fits, engine))
+
+
+@dataclass(slots=True)
+class _Job:
+    """What is counted while the parts go by."""
+
+    inspector: Inspector = field(default_factory=Inspector)
+    rows: int = 0
+    truncated: int = 0
+    shortened: int = 0
+    chunked: int = 0
+    reused: int = 0
+    earlier: float = 0.0  # seconds that the reused ones took then
+
+    def summarise(
+        self, summarizer: Summarizer, dialogues: Sequence[Dialogue], advance: Callable[[int], None]
+    ) -> list[Summary]:
+        """The summaries of one part, looked at and counted."""
+
+        def done(batch: Batch) -> None:
+            advance(len(batch.summaries))
+            if batch.reused:
+                self.reused += len(batch.summaries)
+                self.earlier += batch.seconds
+
+        summaries = collect(summarizer, dialogues, done)
+        for summary, dialogue in zip(summaries, dialogues, strict=True):
+            self.inspector.see(summary.fname, summary.text, dialogue.text)
+            self.truncated += summary.truncated
+            self.shortened += summary.prompt_truncated
+        self.rows += len(summaries)
+        self.chunked += summarizer.chunked if isinstance(summarizer, Chunked) else 0
+        return summaries
+
+
+def _verdict(inspector: Inspector, settings: PredictSettings, rows: int) -> CheckResult:
+    """What `dialsum check` finds in the file: its ids, order and quoting are right by the way it was written."""
+    findings = sorted(inspector.findings(), key=lambda finding: finding.kind)
+    return CheckResult(
+        submission=settings.output,
+        data=settings.data,
+        rows=rows,
+        fit=all(finding.kind != "fault" for finding in findings),
+        length=inspector.length,
+        train_length=None,
+        findings=findings,
+    )
+
+
+def _tell(job: _Job, verdict: CheckResult, name: str, reporter: Reporter) -> None:
+    if job.reused:
+        reporter.note(f"{name}: {job.reused} summaries are there from an earlier run")
+    if job.chunked:
+        reporter.note(f"{job.chunked} of {job.rows} dialogues were too long for {name} and were summarised in parts")
+    if job.shortened:
+        reporter.warn(f"{job.shortened} of {job.rows} dialogues were too long for {name} and were shortened")
+    for finding in verdict.findings:
+        tell = reporter.warn if finding.kind == "fault" else reporter.note
+        fnames = ", ".join(example.partition(": ")[0] for example in finding.examples)  # and none of their text
+        tell(f"{finding.rows} of {job.rows} summaries ({fnames}): {finding.what}; {finding.remedy}")

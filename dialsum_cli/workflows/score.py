@@ -2,13 +2,17 @@
 
 import csv
 import io
+import unicodedata
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from dialsum_cli.data.dialogues import Dialogue, read_gold, read_gold_dialogues
+from dialsum_cli.data.dialogues import Dialogue, read_dialogues, read_gold, read_gold_dialogues
+from dialsum_cli.data.records import read_records
 from dialsum_cli.data.submissions import align, read_submission
-from dialsum_cli.errors import RequestError
+from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.metrics.diagnostics import ItemDiagnostics, diagnose, summarise, swap_speakers
 from dialsum_cli.metrics.differences import differences
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
@@ -18,13 +22,25 @@ from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, agreement, oth
 from dialsum_cli.metrics.statistics import LEVEL, Comparison, bootstrap_interval, compare, holm
 from dialsum_cli.metrics.verification import verify
 from dialsum_cli.reporter import QuietReporter, Reporter
-from dialsum_cli.results import Diagnostics, ScoredItems, ScoreResult, SystemItems, SystemScore, Verification, WorstCase
+from dialsum_cli.results import (
+    Diagnostics,
+    ScoredItems,
+    ScoreResult,
+    Scores,
+    SystemItems,
+    SystemScore,
+    Verification,
+    WorstCase,
+)
 from dialsum_cli.runs import data_facts, provenance, write_atomically
 from dialsum_cli.settings import ScoreSettings
+from dialsum_cli.tracking import Tracker, tracked
 
 ON_THE_PAGE = 10
 """Worst cases of each system that the report shows where no number was asked for."""
 SHOWN = 5
+TRACKED = Path("runs/score")
+"""Where a tracked scoring keeps its W&B files: it has no run folder of its own."""
 
 
 def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreResult:
@@ -37,12 +53,31 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreRes
         DialsumError: Mecab's dictionary is another one; or a score is not what the package says (`verify`).
     """
     reporter = reporter or QuietReporter()
+    with tracked("score", TRACKED, settings, reporter) as tracker:
+        result = _score(settings, reporter)
+        _track(result, tracker)
+    return result
+
+
+def _track(result: ScoreResult, tracker: Tracker) -> None:
+    for system in result.systems:
+        numbers = system.diagnostics.model_dump() | system.model_dump()
+        tracker.summarise({f"{system.path}/{name}": value for name, value in numbers.items()})
+    if items := result.items:
+        rows = [
+            (system.path, *row)
+            for system, its in zip(result.systems, items.systems, strict=True)
+            for row in zip(items.fnames, items.dialogues, its.summaries, strict=True)
+        ]
+        tracker.log_texts("summaries", ("system", "fname", "dialogue", "summary"), rows)
+
+
+def _score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
     _check_outputs(settings)
     tokenizer = tokenizer_named(settings.tokenizer, allow_other_dictionary=settings.allow_other_dictionary)
     if tokenizer.dictionary not in ("none", DICTIONARY):
         reporter.warn(f"Mecab's dictionary is {tokenizer.dictionary}, not {DICTIONARY}: compare with nothing else")
-    rows = _read_gold(settings, reporter)
-    summaries = [_read_system(path, settings, rows, reporter) for path in settings.files[:-1]]
+    rows, summaries = _read(settings, reporter)
     scores, swapped, floor = _measure(settings, tokenizer, rows, summaries, reporter)
     for path, measured in zip(settings.files, scores, strict=False):
         _warn(path, measured, floor, rows, reporter)
@@ -92,8 +127,12 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreRes
     return result
 
 
+def _inputs(settings: ScoreSettings) -> list[Path]:
+    return [*settings.files, *settings.gold, *filter(None, [settings.dialogues])]
+
+
 def _check_outputs(settings: ScoreSettings) -> None:
-    read = {path.resolve() for path in (*settings.files, *settings.gold)}
+    read = {path.resolve() for path in _inputs(settings)}
     for path in filter(None, (settings.per_item, settings.report)):
         if path.resolve() in read:
             raise RequestError(f"'{path}' is one of the files to read", "give another name to write to")
@@ -101,23 +140,50 @@ def _check_outputs(settings: ScoreSettings) -> None:
             raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
 
 
-def _read_gold(settings: ScoreSettings, reporter: Reporter) -> list[Dialogue]:
-    """The rows of the gold, with the references of all gold files."""
-    path = settings.files[-1]
-    rows = read_gold_dialogues(path, columns=settings.columns, note=reporter.note)
-    for more in settings.gold:
-        references = read_gold(more, columns=settings.columns, note=reporter.note)
-        aligned = align(more, references, [row.fname for row in rows], path)
-        rows = [
-            Dialogue(row.fname, row.text, row.references + others, row.topic)
-            for row, others in zip(rows, aligned, strict=True)
-        ]
-    return rows
+def _read(settings: ScoreSettings, reporter: Reporter) -> tuple[list[Dialogue], list[list[str]]]:
+    """The rows of the gold, with the references of all gold files, and each system's summaries in their order."""
+    columns, note = _columns(settings, reporter), reporter.note
+    *systems, gold = settings.files
+    rows = read_gold_dialogues(gold, columns=columns[gold], note=note)
+    fnames = [row.fname for row in rows]
+    for path in settings.gold:
+        more = align(path, read_gold(path, columns=columns[path], note=note), fnames, gold)
+        rows = [replace(row, references=row.references + others) for row, others in zip(rows, more, strict=True)]
+    if given := settings.dialogues:
+        texts = {each.fname: each for each in read_dialogues(given, columns=columns[given], note=note)}
+        aligned = zip(rows, align(given, texts, fnames, gold), strict=True)
+        rows = [replace(row, text=each.text, topic=row.topic or each.topic) for row, each in aligned]
+    return rows, [
+        align(path, read_submission(path, columns=columns[path], note=note), fnames, gold) for path in systems
+    ]
 
 
-def _read_system(path: Path, settings: ScoreSettings, rows: Sequence[Dialogue], reporter: Reporter) -> list[str]:
-    summaries = read_submission(path, columns=settings.columns, note=reporter.note)
-    return align(path, summaries, [row.fname for row in rows], settings.files[-1])
+def _columns(settings: ScoreSettings, reporter: Reporter) -> dict[Path, dict[str, str]]:
+    """Of the renamed columns, for each file, those that it has; a file that lacks one goes by our name for it.
+
+    Raises:
+        RequestError: no file has one of them.
+    """
+    columns = {path: dict(settings.columns) for path in _inputs(settings)}
+    there = {path: _header(path, settings.columns) for path in columns} if settings.columns else {}
+    for ours, theirs in settings.columns.items():
+        lacking = [path for path, names in there.items() if names and unicodedata.normalize("NFC", theirs) not in names]
+        if len(lacking) == len(columns):
+            raise RequestError(f"--columns {ours}={theirs}: no file has a column `{theirs}`", "mend that name")
+        for path in lacking:
+            del columns[path][ours]
+            if ours in there[path]:
+                reporter.note(f"'{path}' has no column `{theirs}` and goes by its own `{ours}`")
+    return columns
+
+
+def _header(path: Path, columns: Mapping[str, str]) -> set[str]:
+    """The names of a file's columns; none where it has a fault, of which reading it tells."""
+    for fname in dict.fromkeys([columns.get("fname", "fname"), "fname"]):
+        with suppress(DataError):
+            for record in read_records(path, {"fname": fname}, ("fname",), lambda message: None, limit=1):
+                return {fname, *record.values}
+    return set()
 
 
 def _measure(
@@ -188,9 +254,13 @@ def _worst(
     for index in sorted(range(len(rows)), key=finals.__getitem__)[:count]:
         text, row = texts[index], rows[index]
         prepared = PreparedText(tokenizer.join(text))
-        nearest = max(row.references, key=lambda each: rouge(prepared, PreparedText(tokenizer.join(each))).mean)
-        reference, summary = differences(text, nearest, tokenizer)
-        yield WorstCase(index=index, fname=row.fname, final_score=finals[index], reference=reference, summary=summary)
+        closeness = [rouge(prepared, PreparedText(tokenizer.join(each))).mean for each in row.references]
+        nearest = closeness.index(max(closeness))
+        reference, summary = differences(text, row.references[nearest], tokenizer)
+        yield WorstCase(
+            index=index, fname=row.fname, final_score=finals[index], reference_number=nearest + 1,
+            reference=reference, summary=summary,
+        )  # fmt: skip
 
 
 def _system(
@@ -202,13 +272,8 @@ def _system(
     worst: list[WorstCase],
 ) -> SystemScore:
     system = SystemScore(
+        **{name: getattr(measured, name) for name in Scores.model_fields},
         path=str(path),
-        rouge1=measured.rouge1,
-        rouge2=measured.rouge2,
-        rougeL=measured.rougeL,
-        final_score=measured.final_score,
-        rouge_sum=measured.rouge_sum,
-        ci95=measured.ci95,
         n=measured.n,
         empty=measured.empty,
         empty_fnames=[rows[index].fname for index in measured.empty_items],
@@ -261,8 +326,9 @@ def _per_item(
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
-        ["system", "fname", "topic", *names, "empty", "cut_off", "speaker_swap", *shares, "foreign_scripts", *findings]
-    )
+        ["system", "fname", "topic", *names, "empty", "cut_off", "speaker_swap", "broken_characters", *shares,
+         "foreign_scripts", *findings]
+    )  # fmt: skip
     for system, rows, measured, exchanged in zip(result.systems, diagnostics, scores, swapped, strict=True):
         empty = set(measured.empty_items)
         for index, row in enumerate(rows):
@@ -271,8 +337,8 @@ def _per_item(
                 [
                     system.path, result.items.fnames[index], result.items.topics[index],
                     *(getattr(measured.items, name)[index] for name in names),
-                    int(index in empty), int(row.cut_off), int(_better(finals[1], finals[0])),
-                    *(getattr(row, name) for name in shares), " ".join(row.foreign_scripts),
+                    int(index in empty), int(row.cut_off), int(_better(finals[1], finals[0])), row.broken_characters,
+                    *(getattr(row, name) for name in shares), " ".join(row.foreign_scripts or ()),
                     *(" ".join(getattr(row, name) or ()) for name in findings),
                 ]
             )  # fmt: skip
@@ -283,7 +349,7 @@ def _page(result: ScoreResult, settings: ScoreSettings) -> str:
     from dialsum_cli.reports.page import render
     from dialsum_cli.reports.score import score_page
 
-    facts = [data_facts(path, result.systems[0].n).model_dump() for path in (*settings.files, *settings.gold)]
+    facts = [data_facts(path, result.systems[0].n).model_dump() for path in _inputs(settings)]
     page = score_page(
         result, settings=settings.model_dump(mode="json"), provenance=provenance(data=facts),
         interval=bootstrap_interval,

@@ -6,25 +6,27 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from dialsum_cli import registry
+from dialsum_cli.caches.downloads import Before, check_disk_limit, forget_downloads
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import write_submission
 from dialsum_cli.errors import one_line
+from dialsum_cli.generation.choice import check_engine, open_engine
 from dialsum_cli.metrics.scoring import Score, Scorer
-from dialsum_cli.metrics.statistics import compare, holm
+from dialsum_cli.metrics.statistics import LEVEL, compare, holm
 from dialsum_cli.models.baselines import BASELINES
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import LeaderboardRow, PreflightResult, PreflightRow, ScreenResult
 from dialsum_cli.runs import Run, data_facts, file_name, new_folder, provenance, start_run
-from dialsum_cli.settings import ScreenSettings
+from dialsum_cli.settings import ScreenSettings, parse_bytes
 from dialsum_cli.store import Resumed, SummaryStore
 from dialsum_cli.summarizer import Batch, Summary, collect
 from dialsum_cli.text import korean_ratio, tag_fidelity
+from dialsum_cli.tracking import Tracker, tracked
 
 logger = logging.getLogger("dialsum")
 LONG = 600  # seconds of generation from which on an estimate is a warning
-LEVEL = 0.05  # of the tests behind `tied_with_best`
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,25 @@ def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> Screen
         DialsumError: the run folder can't be written.
     """
     reporter = reporter or QuietReporter()
+    check_engine(settings)
     load_prompt(settings.prompt)  # before hours of work, not after
     dialogues = read_dialogues(
-        settings.data, columns=settings.columns, limit=settings.limit, references=True, note=reporter.note
+        settings.data, columns=settings.columns, limit=settings.limit, references="equal", note=reporter.note
     )
     facts = data_facts(settings.data, len(dialogues))
     scorer = Scorer([dialogue.references for dialogue in dialogues], seed=settings.seed)
     baselines = [name for name in registry.BASELINES if settings.baselines and (name != "random" or len(dialogues) > 1)]
-    specs = [registry.resolve(name) for name in dict.fromkeys([*settings.models, *baselines])]
-    with start_run(new_folder(settings.output_dir), settings) as run:
+    names = baselines if settings.served else [*settings.models, *baselines]
+    specs = [registry.resolve(name) for name in dict.fromkeys(names)]
+    if settings.served and settings.api_model:
+        specs.insert(0, registry.served(settings.api_model))
+    before = Before.take() if settings.delete_cache else None
+    with (
+        start_run(new_folder(settings.output_dir), settings) as run,
+        tracked("screen", run.folder, settings, reporter) as tracker,
+    ):
         specs = _preflight(specs, settings, reporter)
-        job = _Job(settings, dialogues, scorer, run, reporter)
+        job = _Job(settings, dialogues, scorer, run, reporter, tracker, before)
         rows = rank([job.screen_one(spec) for spec in specs], seed=settings.seed)
         revisions = {row.model: row.revision for row in rows if row.revision}
         run.write_json(
@@ -65,6 +75,8 @@ def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> Screen
         )
         result = ScreenResult(leaderboard=rows, signature=scorer.signature, data=facts, run_dir=run.folder)
         run.write("result.json", result.model_dump_json(indent=2))
+        tracker.failed = result.failed
+        tracker.summarise({f"{row.model}/{name}": value for row in rows for name, value in row.model_dump().items()})
     return result
 
 
@@ -72,7 +84,7 @@ def _preflight(specs: Sequence[ModelSpec], settings: ScreenSettings, reporter: R
     """Show what each model will need; returns the models, those of the hub pinned to the commit that they have now."""
     pinned, rows = [], []
     for spec in specs:
-        if spec.kind == "baseline":
+        if spec.kind in ("baseline", "api"):
             pinned.append(spec)
             continue
         from dialsum_cli.models.preflight import preflight
@@ -98,9 +110,16 @@ class _Job:
     scorer: Scorer
     run: Run
     reporter: Reporter
+    tracker: Tracker
+    before: Before | None  # of the hub's cache, where downloads are to be deleted again
 
     def screen_one(self, spec: ModelSpec) -> Entry:
         """A model's entry, whatever becomes of it."""
+        entry = self._screen(spec)
+        forget_downloads(spec.name, spec.source, self.before, self.reporter)
+        return entry
+
+    def _screen(self, spec: ModelSpec) -> Entry:
         try:
             if spec.kind == "baseline":
                 summaries = collect(BASELINES[spec.name](self.settings.seed), self.dialogues, lambda batch: None)
@@ -113,10 +132,13 @@ class _Job:
             return Entry(LeaderboardRow(rank=None, model=spec.name, kind=spec.kind, status="failed", error=line))
 
     def _generate(self, spec: ModelSpec) -> Entry:
-        from dialsum_cli.generation.engines import open_summarizer
-
         total = len(self.dialogues)
-        with open_summarizer(spec, self.settings, self.reporter) as (summarizer, loaded):
+        if self.settings.disk_limit is not None and spec.kind != "api":
+            from dialsum_cli.models.preflight import download_bytes
+
+            limit = parse_bytes(self.settings.disk_limit)
+            check_disk_limit(limit, download_bytes(spec), spec.name, self.settings.output_dir)
+        with open_engine(spec, self.settings, self.reporter) as (summarizer, loaded):
             row = LeaderboardRow(
                 rank=None,
                 model=spec.name,
@@ -126,6 +148,7 @@ class _Job:
                 revision=loaded.revision,
                 prompt=summarizer.prompt_name,
                 precision=loaded.precision,
+                decoding=summarizer.decoding,
             )
             store = SummaryStore(self.settings.output_dir / "summaries", summarizer.ingredients())
             watch = _Watch(spec.name, loaded.layers, total, self.settings.max_minutes_per_model, self.reporter)
@@ -149,6 +172,11 @@ class _Job:
     def _score(self, row: LeaderboardRow, summaries: Sequence[Summary]) -> Entry:
         predictions = self.run.folder / "predictions" / f"{file_name(row.model)}.csv"
         write_submission(predictions, ((summary.fname, summary.text) for summary in summaries), overwrite=True)
+        self.tracker.log_texts(
+            f"summaries-{file_name(row.model)}",
+            ("fname", "dialogue", "summary"),
+            [(each.fname, each.text, summary.text) for each, summary in zip(self.dialogues, summaries, strict=True)],
+        )
         score = self.scorer.score([summary.text for summary in summaries])
         return Entry(row.model_copy(update=_scores(self.dialogues, summaries, score)), score.items.final_score)
 
@@ -174,6 +202,8 @@ class _Watch:
     estimated_seconds: float | None = None
     peak_memory_gib: float | None = None
     batch_tokens: int | None = None
+    prompt_tokens: int | None = None
+    summary_tokens: int | None = None
     fresh: list[float] = field(default_factory=list)  # seconds of this run's own batches
 
     def see(self, batch: Batch) -> None:
@@ -187,6 +217,10 @@ class _Watch:
         if batch.peak_memory_gib is not None:
             self.peak_memory_gib = max(self.peak_memory_gib or 0.0, batch.peak_memory_gib)
         self.batch_tokens = batch.batch_tokens
+        if batch.prompt_tokens is not None:
+            self.prompt_tokens = (self.prompt_tokens or 0) + batch.prompt_tokens
+        if batch.summary_tokens is not None:
+            self.summary_tokens = (self.summary_tokens or 0) + batch.summary_tokens
         if batch.reused:
             self.reporter.note(f"{self.name}: {len(batch.summaries)} summaries are there from an earlier run")
             return
@@ -218,6 +252,8 @@ class _Watch:
             "estimated_seconds": self.estimated_seconds,
             "peak_memory_gib": self.peak_memory_gib,
             "batch_tokens": self.batch_tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "summary_tokens": self.summary_tokens,
         }
 
 
@@ -247,7 +283,7 @@ def rank(entries: Sequence[Entry], *, seed: int = 42) -> list[LeaderboardRow]:
         entry.row.model_copy(
             update={
                 "rank": place,
-                "tied_with_best": p_value > LEVEL,
+                "tied_with_best": p_value >= LEVEL,
                 "below_baseline": entry.row.kind != "baseline" and (entry.row.final_score or 0.0) < floor,
             }
         )

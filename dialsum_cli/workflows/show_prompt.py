@@ -2,6 +2,7 @@
 
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.errors import RequestError
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import PromptsResult, ShownPrompt
@@ -17,9 +18,12 @@ def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter |
     """
     from dialsum_cli.generation.engines import open_prompt
     from dialsum_cli.models.loading import load_tokenizer, open_checkpoint
+    from dialsum_cli.models.trained import as_trained
 
     reporter = reporter or QuietReporter()
     load_prompt(settings.prompt)  # a typo is one, whatever the models are
+    if settings.served:
+        raise RequestError("a server keeps its token ids to itself: there is nothing to show", "leave --base-url out")
     (dialogue,) = read_dialogues(settings.data, columns=settings.columns, limit=1, note=reporter.note)
     prompts = []
     for name in settings.models if isinstance(settings, ScreenSettings) else [settings.model]:
@@ -28,7 +32,10 @@ def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter |
             reporter.note(f"{name} is a baseline: nothing is asked of it")
             continue
         checkpoint = open_checkpoint(spec)
-        prompt, most = open_prompt(checkpoint.spec, checkpoint.config, load_tokenizer(checkpoint), settings)
+        trained, note = as_trained(settings, checkpoint.source.folder)
+        if note:
+            reporter.warn(f"{name}: {note}")
+        prompt, most = open_prompt(checkpoint.spec, checkpoint.config, load_tokenizer(checkpoint), trained)
         encoded = prompt.encode(dialogue.text, most)
         prompts.append(
             ShownPrompt(

@@ -103,6 +103,22 @@ def test_references_are_asked_for(tmp_path):
             read()
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,x,s,t\nb,y,u,\n", r"line 3 \(b\): 1 summary where the first row has 2"),
+        ("a,x,s,\nb,y,u,v\n", r"line 3 \(b\): 2 summaries where the first row has 1"),
+        ("a,x,s,t\nb,y,u,. .\n", r"line 3 \(b\): a summary to compare with has only periods"),
+        ("a,x,,\n", r"line 2 \(a\): there is no summary to compare with"),
+    ],
+)
+def test_what_is_scored_by_has_equal_references(tmp_path, rows, message):
+    path = write(tmp_path / "a.csv", "fname,dialogue,summary1,summary2\n" + rows)
+    for read in (lambda: read_dialogues(path, references="equal"), lambda: read_gold(path)):
+        with pytest.raises(DataError, match=message):
+            read()
+
+
 def test_limit(tmp_path):
     path = write(tmp_path / "a.csv", HEADER + "a,x\nb,y\na,z\n")
     assert [dialogue.fname for dialogue in read_dialogues(path, limit=2)] == ["a", "b"]
@@ -119,7 +135,7 @@ def test_gold_needs_no_dialogues_and_as_many_summaries_for_each(tmp_path):
     path = write(tmp_path / "a.csv", "fname,summary1,summary2\na,s,t\nb,u,v\n")
     assert read_gold(path) == {"a": ("s", "t"), "b": ("u", "v")}
     write(path, "fname,summary1,summary2\na,s,t\nb,,u\n")
-    with pytest.raises(DataError, match=r"line 3 \(b\): 1 summaries where the first row has 2"):
+    with pytest.raises(DataError, match=r"line 3 \(b\): 1 summary where the first row has 2"):
         read_gold(path)
     write(path, "fname,summary\n")
     with pytest.raises(DataError, match="has no rows"):

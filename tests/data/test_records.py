@@ -61,6 +61,17 @@ def test_reading_a_long_field_leaves_the_csv_module_as_it_was(tmp_path):
     assert csv.field_size_limit() == before
 
 
+def test_files_that_are_read_at_the_same_time_are_closed_in_any_order(tmp_path):
+    before = csv.field_size_limit()
+    path = write(tmp_path / "a.csv", HEADER + f"a,x\nb,{'x' * 2 * before}\n")
+    first, second = (read_records(path, {}, ("fname", "dialogue"), pytest.fail) for _ in range(2))
+    next(first), next(second)
+    first.close()
+    assert len(next(second).text("dialogue")) == 2 * before
+    second.close()
+    assert csv.field_size_limit() == before
+
+
 CSV_FAULTS = [
     ("", "line 1: empty", "header"),
     (b"\xef\xbb\xbf", "line 1: empty", "header"),

@@ -70,6 +70,18 @@ def test_what_is_no_lack_of_memory_is_not_tried_again():
         next(run_batches([1, 2], 10, fail, lambda budget: None))
 
 
+def test_memory_that_ran_out_in_a_capture_counts_although_its_end_fails_otherwise():
+    def run(batch):
+        if len(batch) == 1:
+            return batch
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    assert [rows for rows, _ in run_batches([9, 8], 100, run, lambda budget: None)] == [[0], [1]]
+
+
 def test_results_come_as_soon_as_their_batch_is_done():
     memory = Memory([10] * 6, limit=10**9)
     results = run_batches(memory.lengths, 20, memory.run, lambda budget: None)

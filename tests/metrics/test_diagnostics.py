@@ -29,6 +29,8 @@ def found(summary, **options):
         ("broken_tags", "Person2#는 #person1#과 # Person1 #을 만납니다.", ("Person2#", "#person1#", "# Person1 #")),
         ("broken_tags", "#사람1#은 Person 1을 만납니다.", ("#사람1#", "Person 1")),
         ("broken_tags", "#Person1#은 Email로 #여행 사진을 보냅니다.", ()),
+        ("broken_characters", "#Person1#은 커\ufffd\ufffd를 마십\ufffd", 3),
+        ("broken_characters", "커피\ufffc?", 0),
         ("cut_off", "#Person1#은 커피를", True),
         ("cut_off", '"커피를 마십니다."', False),
         ("cut_off", "", False),
@@ -54,10 +56,15 @@ def test_findings(name, summary, expected):
 def test_without_a_dialogue_what_only_it_can_tell_is_unknown():
     alone = diagnose("#Person3#은 Jimmy를 4시에 만납니다.", [REFERENCE, "Jimmy가 옵니다."], names=tokenizer().names)
     assert (alone.tag_fidelity, alone.unsupported_names, alone.unsupported_numbers) == (None, None, None)
-    assert (alone.unknown_tags, alone.lost_tags, alone.korean_ratio) == (("#Person3#",), (), 1.0)
+    assert (alone.unknown_tags, alone.korean_ratio, alone.foreign_scripts) == (None, None, None)
+    assert (alone.lost_tags, alone.broken_tags, alone.cut_off) == ((), (), False)
     assert diagnose("x", [REFERENCE], DIALOGUE).unsupported_names is None
-    total = summarise([alone], empty=0, speaker_swaps=0)
-    assert (total.tag_fidelity, total.unsupported_names, total.unsupported_numbers) == (None, None, None)
+    total = summarise([alone], empty=0, speaker_swaps=0).model_dump()
+    unknown = {"tag_fidelity", "unknown_tags", "korean_ratio", "foreign_scripts", "unsupported_names",
+               "unsupported_numbers"}  # fmt: skip
+    assert {name for name, value in total.items() if value is None} == unknown
+    both = summarise([alone, found("#Person3#은 漢字를")], empty=0, speaker_swaps=0)
+    assert (both.unknown_tags, both.korean_ratio, both.foreign_scripts) == (1, 0.5, {"Han": 2})
 
 
 def test_totals_are_rows_and_means():
@@ -70,6 +77,7 @@ def test_totals_are_rows_and_means():
         "unknown_tags": 1,
         "lost_tags": 2,
         "broken_tags": 0,
+        "broken_characters": 0,
         "korean_ratio": 1.0,
         "foreign_scripts": {},
         "cut_off": 1,

@@ -23,6 +23,16 @@ def test_what_is_common_missing_and_extra():
     assert [piece.mark for piece in summary if piece.text in (".", "5")] == ["", "extra"]
 
 
+@pytest.mark.parametrize("name", ["mecab", "char"])
+def test_a_tag_is_one_piece_and_in_common_as_a_whole(name):
+    reference, summary = differences("#Person1#은 #Person2#, #Email#", "#Person2#는 #Person3#", tokenizer(name))
+    tags = [(text.strip(" ,"), mark) for text, mark in reference + summary if "#" in text]
+    assert tags == [
+        ("#Person2#", "common"), ("#Person3#", "missing"), ("#Person1#", "extra"), ("#Person2#", "common"),
+        ("#Email#", "extra"),
+    ]  # fmt: skip
+
+
 def test_an_empty_summary_has_no_pieces():
     reference, summary = differences("", "네.", tokenizer())
     assert summary == []
@@ -31,7 +41,8 @@ def test_an_empty_summary_has_no_pieces():
 
 @pytest.mark.parametrize("name", ["mecab", "char", "eojeol"])
 @given(
-    text=st.text("가각ㅋ#.,\"' \t\nPa1é\0\u3000漢😀\u1112\u1161\u11ab", max_size=30)
+    text=st.lists(st.sampled_from(["#Person1#", "#Person12#", "#Email#", "#", "은", " ", "Person"])).map("".join)
+    | st.text("가각ㅋ#.,\"' \t\nPa1é\0\u3000漢😀\u1112\u1161\u11ab", max_size=30)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 )
 def test_joined_the_pieces_are_the_text(name, text):

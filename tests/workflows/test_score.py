@@ -14,6 +14,7 @@ from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.metrics.scoring import score as score_texts
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import BUNDLED, ScoreSettings
+from dialsum_cli.text import TAG
 from dialsum_cli.workflows.score import score
 
 DEV = BUNDLED / "dev.csv"
@@ -292,6 +293,98 @@ def test_two_sampling_seeds_of_one_model_are_tied(write, gold):
     assert first.final_score != second.final_score
     assert second.tied
     assert first.final_score > 40  # it is the model that was scored, not noise
+
+
+@pytest.fixture
+def no_dialogues(write, gold):
+    return write("gold alone.csv", [(row.fname, row.references[0]) for row in gold])
+
+
+def test_without_dialogues_the_table_says_what_is_missing_and_a_file_of_them_mends_it(
+    systems, no_dialogues, write, gold, shown, tmp_path
+):
+    alone = score(ScoreSettings(files=[systems[0], no_dialogues]))
+    known = score(ScoreSettings(files=[systems[0], no_dialogues], dialogues=DEV, report=tmp_path / "page.html"))
+    whole = score(ScoreSettings(files=[systems[0], DEV]))
+    needing = {"tag_fidelity", "unknown_tags", "korean_ratio", "foreign_scripts", "unsupported_names",
+               "unsupported_numbers"}  # fmt: skip
+    found = [result.systems[0].diagnostics.model_dump() for result in (alone, known, whole)]
+    assert {name for name, value in found[0].items() if value is None} == needing
+    assert {name: found[1][name] for name in needing - {"unknown_tags"}} == {
+        name: found[2][name] for name in needing - {"unknown_tags"}
+    }
+    assert found[1]["unknown_tags"] == 0
+    assert known.items.dialogues == [row.text for row in gold]
+    assert known.items.topics == [row.topic for row in gold]
+    note = "A dash needs the dialogues: give a gold file that has them, or --dialogues FILE."
+    assert note in shown(alone)
+    assert note not in shown(known)
+    score(ScoreSettings(files=[systems[0], no_dialogues], report=tmp_path / "alone.html"))
+    assert note in (tmp_path / "alone.html").read_text("utf-8")
+    assert note not in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_dialogues_have_the_ids_of_the_gold(systems, no_dialogues, write, gold):
+    fewer = write("fewer.csv", [(row.fname, row.text) for row in gold[1:]], header=("fname", "dialogue"))
+    with pytest.raises(DataError, match=r"fewer.csv' lacks 1 id: dev_0"):
+        score(ScoreSettings(files=[systems[0], no_dialogues], dialogues=fewer))
+
+
+def test_summaries_without_tags_say_so(write, gold, shown):
+    plain = write("plain.csv", [(row.fname, "커피를 마십니다.") for row in gold])
+    assert "no tags" in shown(score(ScoreSettings(files=[plain, DEV])))
+
+
+def test_broken_characters_are_counted_by_row(write, gold, shown, tmp_path):
+    texts = ["\ufffd커피\ufffd를", "커피를 마십\ufffd"]
+    broken = write("b.csv", [(row.fname, texts[i] if i < 2 else row.references[0]) for i, row in enumerate(gold)])
+    result = score(ScoreSettings(files=[broken, DEV], per_item=tmp_path / "items.csv"))
+    assert result.systems[0].diagnostics.broken_characters == 2
+    assert "rows with a broken character" in shown(result)
+    with (tmp_path / "items.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["broken_characters"] for row in csv.DictReader(file)] == ["2", "1", *["0"] * 118]
+
+
+@pytest.mark.parametrize(
+    ("rows", "table", "sentence"),
+    [
+        (19, "few rows", "19 rows are too few to tell a.csv from b.csv: "),
+        (20, "tied", "a.csv and b.csv are tied: "),
+    ],
+)
+def test_few_rows_are_not_called_a_tie(write, gold, shown, tmp_path, rows, table, sentence):
+    half = [(row.references[1], row.references[2]) for row in gold[:rows]]
+    names = [row.fname for row in gold]
+    a = write("a.csv", [(names[i], texts[i % 2]) for i, texts in enumerate(half)])
+    b = write("b.csv", [(names[i], texts[1 - i % 2]) for i, texts in enumerate(half)])
+    one = write("gold.csv", [(row.fname, row.references[0]) for row in gold[:rows]])
+    result = score(ScoreSettings(files=[a, b, one], report=tmp_path / "page.html"))
+    assert result.systems[1].tied
+    text = shown(result, 120)
+    assert table in text
+    assert sentence in text
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert f">{table}<" in page
+    assert ("fewer than 20 are too few to tell" in page) == (rows < 20)
+
+
+def test_equal_rows_are_tied_however_few(write, gold, shown):
+    one = write("gold.csv", [(row.fname, row.references[0]) for row in gold[:2]])
+    assert "are tied: +0.00" in shown(score(ScoreSettings(files=[one, one, one])))
+
+
+def test_the_worst_cases_keep_tags_whole_and_name_their_reference(systems, shown):
+    result = score(ScoreSettings(files=[systems[2], DEV], worst=120))
+    [system] = result.systems
+    assert {case.reference_number for case in system.worst} == {1, 2, 3}
+    for case in system.worst:
+        reference = "".join(piece.text for piece in case.reference)
+        assert reference == result.items.references[case.index][case.reference_number - 1]
+        tags = [piece.text.strip(" ,") for piece in case.reference if "#" in piece.text]
+        assert tags == TAG.findall(reference)
+    text = shown(result)
+    assert f"reference {system.worst[0].reference_number}  " in text
+    assert "{+#Person" in text or "[-#Person" in text
 
 
 def test_it_is_quick_and_imports_nothing_heavy(shared_data):

@@ -13,6 +13,7 @@ import pytest
 from tiny_models import make_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from dialsum_cli.errors import DataError
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.results import LeaderboardRow, PreflightResult
 from dialsum_cli.settings import ScreenSettings
@@ -109,7 +110,7 @@ def test_memory_that_runs_out_halves_the_batches_and_changes_no_summary(models, 
     options = {"limit": 40, "max_new_tokens": 8}
     plenty = limited(tmp_path, 2**36, [models[0]], **options, output_dir=str(tmp_path / "plenty"))
     tight = limited(
-        tmp_path, 40 * 2**20, [models[0]], **options, batch_tokens=10**6, output_dir=str(tmp_path / "tight")
+        tmp_path, 8 * 2**20, [models[0]], **options, batch_tokens=10**6, output_dir=str(tmp_path / "tight")
     )
     (before,), (after,) = plenty["rows"], tight["rows"]
     assert before["batch_tokens"] == 16_384
@@ -160,6 +161,13 @@ def test_the_same_screening_again_generates_nothing_and_shows_the_times_of_the_f
     assert heard.notes == [f"{models[0]}: 8 summaries are there from an earlier run"]
     assert again.seconds == pytest.approx(first.seconds)
     assert again.model_copy(update=dict.fromkeys(TIMES)) == first.model_copy(update=dict.fromkeys(TIMES))
+
+
+def test_unequal_references_are_told_by_file_and_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("fname,dialogue,summary1,summary2\na,#Person1#: 네.,가,나\nb,#Person1#: 네.,다,\n", "utf-8")
+    with pytest.raises(DataError, match=r"a.csv' line 3 \(b\): 1 summary where the first row has 2"):
+        screen(ScreenSettings(models=["lead1"], data=str(path), output_dir=tmp_path / "runs"))
 
 
 def test_the_preflight_tells_what_each_model_needs(models, tmp_path):

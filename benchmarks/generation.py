@@ -1,0 +1,449 @@
+"""How fast prompts are answered, beside `model.generate` and what the hardware allows: generation.py --help."""
+
+import argparse
+import gc
+import itertools
+import json
+import math
+import platform
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+
+from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.generation.batching import run_batches
+from dialsum_cli.generation.decoding import Decoder
+from dialsum_cli.generation.engines import fuse
+from dialsum_cli.generation.sampling import Sampling
+from dialsum_cli.models.loading import out_of_memory
+from dialsum_cli.models.planning import batch_tokens, free_bytes, weight_bytes
+from dialsum_cli.models.vocabulary import Vocabulary
+from dialsum_cli.prompts import load_prompt
+from dialsum_cli.prompts.chat import ChatPrompt
+from dialsum_cli.settings import BUNDLED, GenerationSettings
+
+RESULT = Path(__file__).resolve().parent / "results" / "generation.json"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+LLAMA = {"model_type": "llama", "vocab_size": 128256, "num_key_value_heads": 8, "head_dim": 128, "rope_theta": 500000.0,
+         "max_position_embeddings": 8192}  # fmt: skip
+SHAPES: dict[str, dict[str, Any]] = {
+    "tiny": LLAMA | {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+                     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16},
+    "llama3b": LLAMA | {"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
+                        "num_attention_heads": 24, "tie_word_embeddings": True},
+    "llama8b": LLAMA | {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+                        "num_attention_heads": 32},
+    "qwen4b": LLAMA | {"model_type": "qwen3", "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728,
+                       "num_hidden_layers": 36, "num_attention_heads": 32, "rope_theta": 5e6,
+                       "tie_word_embeddings": True},
+}  # fmt: skip
+WAYS = ("generate", "seed", "ours", "fused", "samples", "block", "check", "linear", "vllm")
+GENERATE_ROWS = 256
+SEED_ROWS, SEED_SLICE = 8, 16
+CHECKED = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model and what it has to answer.
+
+    Attributes:
+        dialogues: one for each prompt, as far as the vocabulary's tables ask for them; empty: there are none.
+    """
+
+    model: PreTrainedModel
+    precision: str
+    prompts: Sequence[Sequence[int]]
+    dialogues: Sequence[str]
+    new_tokens: int
+    arguments: argparse.Namespace
+
+    @property
+    def never(self) -> int:
+        """An id that is no token: an end that does not come, so that all ways write equally many tokens."""
+        return int(self.model.config.vocab_size)
+
+    @property
+    def by_length(self) -> list[int]:
+        """The prompts' places, the longest first."""
+        return sorted(range(len(self.prompts)), key=lambda i: -len(self.prompts[i]))
+
+
+def timed(work: Callable[[], object]) -> dict[str, float]:
+    """Seconds and, on a GPU, the peak of the memory."""
+    synchronize()
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    start = perf_counter()
+    work()
+    synchronize()
+    measured = {"seconds": perf_counter() - start}
+    if DEVICE == "cuda":
+        measured["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return measured
+
+
+def _repeat(work: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        work()
+
+
+def synchronize() -> None:
+    """Wait for the device."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def ceilings() -> dict[str, float]:
+    """Bytes a second that a copy reads and writes, and bf16 operations a second of a matrix product."""
+    large = DEVICE == "cuda"
+    source = torch.empty(2**31 if large else 2**24, dtype=torch.bfloat16, device=DEVICE)
+    target = torch.empty_like(source)
+    left = torch.randn(8192 if large else 512, 8192 if large else 512, device=DEVICE).bfloat16()
+    right = torch.randn_like(left)
+    rates = []
+    works: list[tuple[Callable[[], object], int]] = [
+        (partial(target.copy_, source), 2 * source.numel() * 2),
+        (partial(torch.matmul, left, right), 2 * len(left) ** 3),
+    ]
+    for work, amount in works:
+        for _ in range(3):
+            work()
+        rates.append(20 * amount / timed(partial(_repeat, work, 20))["seconds"])
+    return {"copy_bytes_per_second": rates[0], "matmul_flops": rates[1]}
+
+
+def floor(job: Job, limits: dict[str, float]) -> dict[str, float]:
+    """Seconds that the measured ceilings allow: products of the prompts, then weights and cache read once a step.
+
+    The weights count as bf16 in every precision.
+    """
+    config, parameters = job.model.config, job.model.num_parameters()
+    tokens, rows = sum(map(len, job.prompts)), len(job.prompts)
+    cache = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 2
+    prefill = 2 * parameters * tokens / limits["matmul_flops"]
+    read = sum(2 * parameters + (tokens + rows * step) * cache for step in range(job.new_tokens))
+    decode = read / limits["copy_bytes_per_second"]
+    return {"seconds": prefill + decode, "prefill": prefill, "decode": decode}
+
+
+def make(shape: str, precision: str, untied: bool) -> PreTrainedModel:
+    """A model of a shape with random weights; tied to its embeddings, such a head repeats what it was given."""
+    values = SHAPES[shape] | ({"tie_word_embeddings": False} if untied else {})
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device(DEVICE):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    torch.set_default_dtype(torch.float32)
+    model.generation_config = GenerationConfig(bos_token_id=0, pad_token_id=0)
+    if precision == "nf4":
+        quantize(model)
+    return model.eval()
+
+
+def quantize(model: PreTrainedModel) -> None:
+    """NF4 with double quantisation for all linear layers but the head, in place: `from_pretrained` needs a disk."""
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is torch.nn.Linear and child is not model.get_output_embeddings():
+                inner = Linear4bit(child.in_features, child.out_features, child.bias is not None, torch.bfloat16,
+                                   quant_type="nf4", device="meta")  # fmt: skip
+                weight = child.weight.data
+                inner.weight = Params4bit(weight, requires_grad=False, quant_type="nf4").to(weight.device)
+                inner.bias = child.bias
+                setattr(module, name, inner)
+    gc.collect()
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
+
+
+def synthetic(rows: int) -> list[list[int]]:
+    """Random ids, of lengths like those of long prompts: 480 tokens in the mean, 120 to 1,500."""
+    draw = random.Random(0)
+    lengths = [int(min(1500, max(120, draw.lognormvariate(math.log(430), 0.45)))) for _ in range(rows)]
+    return [[draw.randrange(4000) for _ in range(length)] for length in lengths]
+
+
+def real(arguments: argparse.Namespace, rows: int) -> tuple[list[Sequence[int]], list[str]]:
+    """The prompts of real dialogues, as `dialsum screen` asks, over again until there are enough; and the dialogues."""
+    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    prompt = ChatPrompt(tokenizer, load_prompt("korean"))
+    texts = [dialogue.text for dialogue in read_dialogues(arguments.data)]
+    texts = list(itertools.islice(itertools.cycle(texts), rows))
+    encoded = {text: prompt.encode(text, None).ids for text in dict.fromkeys(texts)}
+    return [encoded[text] for text in texts], texts
+
+
+def padded(prompts: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Ids and mask, padded on the left."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    return {"input_ids": ids.to(DEVICE), "attention_mask": mask.to(DEVICE)}
+
+
+@torch.inference_mode()
+def generate(job: Job, rows: Sequence[int], batch: int, **options: Any) -> list[list[int]]:
+    """What `model.generate` answers to some prompts, so many at a time."""
+    config = GenerationConfig(
+        max_new_tokens=job.new_tokens, pad_token_id=0, eos_token_id=None, do_sample=False, **options
+    )
+    run: Any = job.model.generate
+    answers = []
+    for start in range(0, len(rows), batch):
+        inputs = padded([job.prompts[i] for i in rows[start : start + batch]])
+        output = run(**inputs, generation_config=config)
+        answers += output[:, inputs["input_ids"].shape[1] :].tolist()
+    return answers
+
+
+def ours(
+    job: Job, sampling: Sampling | None = None, vocabulary: Vocabulary | None = None, new_tokens: int = 0
+) -> list[list[list[int]]]:
+    """What our decoder answers, in batches as the summarizer cuts them."""
+    new = new_tokens or job.new_tokens
+    decoder = Decoder(job.model, [job.never], new, vocabulary)
+    samples = sampling.num_samples if sampling else 1
+    lengths = [len(prompt) + new * samples for prompt in job.prompts]
+    tokens = batch_tokens(job.model.config, job.precision, GenerationSettings(), free_bytes())
+    answers: list[list[list[int]]] = [[] for _ in job.prompts]
+
+    def run(batch: list[int]) -> None:
+        extra = None if vocabulary is None else vocabulary.extra_masks([job.dialogues[i] for i in batch])
+        done = decoder.decode([job.prompts[i] for i in batch], extra, sampling, [str(i) for i in batch])
+        for i, answer in zip(batch, done, strict=True):
+            answers[i] = answer
+
+    for _ in run_batches(lengths, tokens, run, lambda budget: print(f"  memory ran out: {budget} tokens", flush=True)):
+        pass
+    return answers
+
+
+def way_generate(job: Job) -> dict[str, Any]:
+    """As a careful user calls it: sorted, greedy, the better of the two largest batches that fit, 256 rows at most."""
+    measured: list[dict[str, Any]] = []
+    batch = GENERATE_ROWS
+    while len(measured) < 2 and batch:
+        try:
+            measured.append(timed(partial(generate, job, job.by_length, batch)) | {"rows": batch})
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        batch //= 2
+    return min(measured, key=lambda each: each["seconds"]) | {"tried": measured}
+
+
+def way_seed(job: Job) -> dict[str, Any]:
+    """The seed's recipe on a slice of the prompts in their order: 8 rows, 4 beams, tokens with Latin letters bad."""
+    size = job.model.config.vocab_size
+    bad = [[token] for token in range(size - int(0.945 * size), size)]  # 121,200 of Llama's 128,256
+    rows = range(min(SEED_SLICE, len(job.prompts)))
+    measured = timed(lambda: generate(job, rows, SEED_ROWS, num_beams=4, bad_words_ids=bad))
+    return measured | {"slice": len(rows), "seconds": measured["seconds"] * len(job.prompts) / len(rows)}
+
+
+def way_ours(job: Job) -> dict[str, Any]:
+    """Ours, the first time with all that happens once, and again; the prefill alone; what remains is decoding."""
+    first, again = timed(lambda: ours(job)), timed(lambda: ours(job))
+    prefill = timed(lambda: ours(job, new_tokens=1))["seconds"]
+    return first | {"again": again["seconds"], "prefill": prefill, "decode": again["seconds"] - prefill}
+
+
+def way_fused(job: Job) -> dict[str, Any]:
+    """Ours with liger-kernel's fused kernels, from here on."""
+    if DEVICE != "cuda" or not find_spec("liger_kernel"):
+        return {"skipped": "needs a GPU and liger-kernel"}
+    fuse(job.model)
+    return way_ours(job)
+
+
+def way_samples(job: Job) -> dict[str, Any]:
+    """Eight samples of each prompt, and what they cost beyond a prefill, in decodings of one answer."""
+    one = way_ours(job)
+    sampling = Sampling(8, temperature=0.7, top_p=0.95)
+    measured = timed(lambda: ours(job, sampling))
+    return measured | {"single_decodes": (measured["seconds"] - one["prefill"]) / one["decode"]}
+
+
+def way_block(job: Job) -> dict[str, Any]:
+    """What the vocabulary's tables cost: the better of three runs with and without them, taken in turns."""
+    if not job.dialogues:
+        return {"skipped": "needs --tokenizer"}
+    tokenizer = AutoTokenizer.from_pretrained(job.arguments.tokenizer)
+    vocabulary = Vocabulary.build(tokenizer, [tokenizer.eos_token_id], job.model.config.vocab_size).to(DEVICE)
+    ours(job, vocabulary=vocabulary)
+    free, blocked = [], []
+    for _ in range(3):
+        free.append(timed(lambda: ours(job))["seconds"])
+        blocked.append(timed(lambda: ours(job, vocabulary=vocabulary))["seconds"])
+    return {"seconds": min(blocked), "free": min(free), "cost": min(blocked) / min(free) - 1}
+
+
+def way_check(job: Job) -> dict[str, Any]:
+    """Answers in bf16 through the stock model in fp32: how far each token's logit is from the best, in ulps of bf16.
+
+    An ulp is 2^-7 of the power of two below the best logit. Those of `model.generate` stand beside ours.
+    """
+    if job.precision != "bf16":
+        return {"skipped": "bf16 only"}
+    job = replace(job, prompts=job.prompts[:CHECKED])
+    emitted = {
+        "ours": [answer for (answer,) in ours(job)],
+        "generate": generate(job, range(len(job.prompts)), GENERATE_ROWS),
+    }
+    with torch.device(DEVICE):
+        model = type(job.model)(job.model.config).float().eval()
+    model.load_state_dict(job.model.state_dict())
+    model.set_attn_implementation("sdpa")
+    result: dict[str, Any] = {"prompts": len(job.prompts)}
+    for name, answers in emitted.items():
+        gaps = torch.cat([_gaps(model, prompt, answer) for prompt, answer in zip(job.prompts, answers, strict=True)])
+        result[name] = {"worst_ulps": float(gaps.max()), "beyond_2_ulps": int((gaps > 2).sum()), "tokens": len(gaps),
+                        "not_the_best": int((gaps > 0).sum())}  # fmt: skip
+    del model
+    same = sum(mine == theirs for mine, theirs in zip(*emitted.values(), strict=True))
+    return result | {"equal_answers": same}
+
+
+@torch.inference_mode()
+def _gaps(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
+    call: Any = model
+    ids = torch.tensor([[*prompt, *answer]], device=DEVICE)
+    logits = call(input_ids=ids, logits_to_keep=len(answer) + 1).logits[0, :-1]
+    best = logits.amax(1)
+    ulp = 2.0 ** (best.abs().log2().floor() - 7)
+    return ((best - logits.gather(1, torch.tensor(answer, device=DEVICE)[:, None])[:, 0]) / ulp).cpu()
+
+
+def way_linear(job: Job) -> dict[str, Any]:
+    """Whether time grows with the number of prompts, and memory does not: twenty times as many."""
+    many = replace(job, prompts=[*job.prompts] * job.arguments.times, dialogues=[])
+    ours(job)
+    few, all_ = timed(lambda: ours(job)), timed(lambda: ours(many))
+    return all_ | {"prompts": len(many.prompts), "few": few,
+                   "growth": all_["seconds"] / (few["seconds"] * job.arguments.times)}  # fmt: skip
+
+
+def way_vllm(job: Job) -> dict[str, Any]:
+    """vLLM on a model of the same shape, its start apart."""
+    if not find_spec("vllm"):
+        return {"skipped": "vLLM is not installed"}
+    from vllm import LLM, SamplingParams
+
+    job.model.to("cpu")
+    gc.collect()
+    torch.cuda.empty_cache()
+    with tempfile.TemporaryDirectory() as folder:
+        job.model.config.save_pretrained(folder)
+        start = perf_counter()
+        engine = LLM(folder, load_format="dummy", skip_tokenizer_init=True, dtype="bfloat16", max_model_len=2048)
+        started = perf_counter() - start
+    parameters = SamplingParams(temperature=0, max_tokens=job.new_tokens, ignore_eos=True, detokenize=False)
+    asked = [{"prompt_token_ids": list(prompt)} for prompt in job.prompts]
+    return {"start": started, "seconds": timed(lambda: engine.generate(asked, parameters))["seconds"]}
+
+
+def label(arguments: argparse.Namespace, shape: str, precision: str) -> str:
+    """What a result is filed under."""
+    prompts = "real" if arguments.tokenizer else "synthetic"
+    cap = f" under {arguments.cap_gib:g} GiB" if arguments.cap_gib else ""
+    untied = " untied" if arguments.untied else ""
+    return f"{shape}{untied} {precision}{cap}, {arguments.prompts} {prompts} prompts, {arguments.new_tokens} new tokens"
+
+
+@contextmanager
+def filed(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """This machine's results, with those of earlier runs; written when a run is done, whatever became of it."""
+    name = torch.cuda.get_device_name() if DEVICE == "cuda" else platform.processor() or platform.machine()
+    found = [path for path in (arguments.output, RESULT) if path.exists()]
+    machines: dict[str, Any] = json.loads(found[0].read_text()) if found else {}
+    results = machines.setdefault(name, {})
+    try:
+        yield results
+    finally:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(machines, indent=1) + "\n")
+
+
+def measure(arguments: argparse.Namespace, shape: str, precision: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One model's measurements, each as it is done."""
+    limits = ceilings()
+    yield "machine", limits | {"torch": torch.__version__, "transformers": transformers.__version__}
+    if arguments.model:
+        model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.bfloat16, device_map=DEVICE).eval()
+        model.generation_config = GenerationConfig(bos_token_id=0, pad_token_id=0)
+    else:
+        model = make(shape, precision, arguments.untied)
+    if arguments.cap_gib and DEVICE == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(arguments.cap_gib * 2**30 / total)
+    prompts: Sequence[Sequence[int]] = synthetic(arguments.prompts)
+    dialogues: Sequence[str] = ()
+    if arguments.tokenizer:
+        prompts, dialogues = real(arguments, arguments.prompts)
+    job = Job(model, precision, prompts, dialogues, arguments.new_tokens, arguments)
+    lowest = floor(job, limits)
+    yield "floor", lowest | {"prompt_tokens": sum(map(len, prompts)), "weights_gib": weight_bytes(
+        model.config, precision) / 2**30}  # fmt: skip
+    best = None
+    for way in arguments.ways.split(","):
+        measured = globals()[f"way_{way}"](job)
+        if seconds := measured.get("seconds"):
+            best = seconds if way == "generate" else best
+            if way not in ("linear", "samples"):
+                measured["times_the_floor"] = seconds / lowest["seconds"]
+                measured |= {"faster_than_generate": best / seconds} if best and way != "generate" else {}
+        yield way, measured
+
+
+def main() -> None:
+    """Measure what the arguments ask for, print a line for each, and file the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", default="llama3b,llama8b,qwen4b", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--precisions", default="bf16,nf4")
+    parser.add_argument("--ways", default="generate,seed,ours,fused", help=f"in this order, of {', '.join(WAYS)}")
+    parser.add_argument("--prompts", type=int, default=499)
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--times", type=int, default=20, help="how many times the prompts `linear` takes")
+    parser.add_argument("--cap-gib", type=float, default=0.0, help="GPU memory that it may take; 0: all")
+    parser.add_argument("--tokenizer", type=Path, help="folder of a real chat model's tokenizer: real dialogues")
+    parser.add_argument("--data", default=str(BUNDLED / "dev.csv"), help="the dialogues for --tokenizer")
+    parser.add_argument("--untied", action="store_true", help="a head of its own, for `check`")
+    parser.add_argument("--model", type=Path, help="folder of a real model, instead of random weights in one shape")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    transformers.utils.logging.set_verbosity_error()
+    shapes = [arguments.model.name] if arguments.model else arguments.shapes.split(",")
+    for shape, precision in itertools.product(shapes, arguments.precisions.split(",")):
+        name = label(arguments, shape, precision)
+        print(name, flush=True)
+        with filed(arguments) as results:
+            for way, measured in measure(arguments, shape, precision):
+                results.setdefault(name, {})[way] = measured
+                shown = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                         for key, value in measured.items())  # fmt: skip
+                print(f"  {way:9s} " + ", ".join(shown), flush=True)
+        gc.collect()
+        if DEVICE == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+if __name__ == "__main__":
+    main()

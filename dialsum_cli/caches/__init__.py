@@ -1,0 +1,1 @@
+"""Caches on disk: where they are, what is in them, what may go, and how it goes."""

@@ -1,0 +1,130 @@
+"""What a run downloads: whether the disk may take it, and how it is deleted again."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from dialsum_cli.caches.census import take, total
+from dialsum_cli.caches.execute import Outcome, execute
+from dialsum_cli.caches.guards import bases_of_adapters
+from dialsum_cli.caches.plan import Decision, Plan
+from dialsum_cli.caches.roots import Root, locate
+from dialsum_cli.caches.scan import IGNORED, STORE, item_of
+from dialsum_cli.errors import DialsumError, one_line
+from dialsum_cli.reporter import Reporter
+from dialsum_cli.runs import write_atomically
+from dialsum_cli.settings import CACHES
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The hub's cache before a run: its repositories with all paths in them, and what their refs said."""
+
+    paths: Mapping[str, frozenset[str]]
+    refs: Mapping[Path, bytes]
+
+    @classmethod
+    def take(cls) -> "Before":
+        """Note what is there now.
+
+        Raises:
+            RequestError: the hub's cache is no folder of its own.
+        """
+        root = _hub()
+        if root is None:
+            return cls({}, {})
+        folders = [path for path in root.path.iterdir() if path.name not in (*IGNORED, STORE) and path.is_dir()]
+        refs = {ref: ref.read_bytes() for folder in folders for ref in folder.glob("refs/**/*") if ref.is_file()}
+        return cls({folder.name: frozenset(_walk(folder)) for folder in folders}, refs)
+
+
+def delete_downloads(repository: str, before: Before, note: Callable[[str], None]) -> Outcome:
+    """Delete what has come into the hub's cache since `before` of a model and of the base of its adapter.
+
+    A repository that was there keeps what it had, byte for byte; files that another process has open stay.
+
+    Args:
+        repository: Hugging Face id; of what is none, a folder or a baseline, nothing was downloaded.
+        before: what was there when the run began.
+        note: is told where another clean-up has to be waited for.
+    """
+    root = _hub()
+    folder = root and _folder(root, repository)
+    if not root or not folder or not folder.is_dir():
+        return Outcome((), (), 0)
+    items = []
+    bases = (_folder(root, base) for base in bases_of_adapters(folder))
+    for each in dict.fromkeys((folder, *(base for base in bases if base and base.is_dir()))):
+        known = before.paths.get(each.name)
+        if known is None:
+            items.append(item_of(root, each, "hub", repository))
+            continue
+        for ref in sorted(path for path in each.glob("refs/**/*") if path in before.refs):
+            if ref.read_bytes() != before.refs[ref]:  # it leads to a commit that goes
+                write_atomically(ref, before.refs[ref], overwrite=True)
+        there = {"", *known}
+        fresh = [path for path in _walk(each) if path not in there and os.path.dirname(path) in there]
+        # Refs first, then links, then what they lead to: a process that is killed leaves no loose end.
+        fresh.sort(key=lambda path: (not path.startswith("refs"), path.startswith("blobs"), path))
+        items += [item_of(root, each / path, "hub", f"{repository}: {path}") for path in fresh]
+    doomed = (Decision(item, item.census.freed, "downloaded by this run") for item in items if not item.stays)
+    return execute(Plan(tuple(doomed)), note)
+
+
+def check_disk_limit(limit: int, missing: int, repository: str, runs: Path) -> None:
+    """See that caches and runs will take no more than `limit` bytes once `missing` more are downloaded.
+
+    Raises:
+        DialsumError: they would; the remedy frees what is needed, as far as caches can.
+    """
+    caches = total(take(root.path) for root in locate(CACHES, ()))
+    in_runs = take(runs).bytes if runs.exists() else 0
+    if missing == 0 or caches + in_runs + missing <= limit:
+        return
+    room = limit - in_runs - missing
+    message = (
+        f"{_gigabytes(missing)} of {repository} to download, and caches ({_gigabytes(caches)}) and runs "
+        f"({_gigabytes(in_runs)}) may take {_gigabytes(limit)}"
+    )
+    if room < 0:
+        raise DialsumError(message, f"raise --disk-limit, or delete runs in '{runs}'")
+    size = f"{room // 10**8 / 10}GB" if room >= 10**9 else f"{room}B"
+    raise DialsumError(message, f"`dialsum cache-clean --keep {quote(repository)} --max-size {size}`")
+
+
+def _hub() -> Root | None:
+    return next(iter(locate(("hub",), ())), None)
+
+
+def _folder(root: Root, repository: str) -> Path | None:
+    """Where the hub's cache has a repository; None of what is no repository."""
+    return None if os.path.isabs(repository) else root.path / f"models--{repository.replace('/', '--')}"
+
+
+def _walk(folder: Path, below: str = "") -> Iterator[str]:
+    """All paths in a folder, relative to it; no link is followed."""
+    with os.scandir(folder / below) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = os.path.join(below, entry.name)
+            yield path
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(folder, path)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def forget_downloads(name: str, source: str, before: Before | None, reporter: Reporter) -> None:
+    """`delete_downloads` where they were asked to be deleted; what stays is a warning, for the work is done."""
+    if before is None:
+        return
+    try:
+        done = delete_downloads(source, before, reporter.note)
+        problems = [f"{decision.item.name}: {decision.reason}" for decision in done.failed]
+    except (OSError, DialsumError) as error:
+        problems = [f"{name}: what it downloaded can't be deleted: {one_line(error)}"]
+    for problem in problems:
+        reporter.warn(problem)

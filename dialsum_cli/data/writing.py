@@ -1,0 +1,179 @@
+"""How a submission is written: row by row, in the columns that are asked for, as CSV, JSONL or Parquet."""
+
+import csv
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from dialsum_cli.errors import DialsumError, RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A submission's columns: which holds the ids, which the summaries, and which, if any, counts the rows.
+
+    Attributes:
+        start: the number of the first row.
+    """
+
+    columns: tuple[str, ...] = ("fname", "summary")
+    fname: str = "fname"
+    summary: str = "summary"
+    index: str | None = None
+    start: int = 0
+
+
+class Sink(Protocol):
+    """What writes rows in one format."""
+
+    def write(self, rows: Iterable[Sequence[object]]) -> None:
+        """Write some more rows."""
+
+    def close(self) -> None:
+        """Write what is still to be written; the file itself stays open."""
+
+
+class _Csv:
+    """Quoted as RFC 4180 has it, with line feeds."""
+
+    def __init__(self, file: BinaryIO, columns: Sequence[str]) -> None:
+        self._text = TextIOWrapper(file, encoding="utf-8", newline="")
+        self._writer = csv.writer(self._text, lineterminator="\n")
+        self._writer.writerow(columns)
+
+    def write(self, rows: Iterable[Sequence[object]]) -> None:
+        self._writer.writerows(rows)
+
+    def close(self) -> None:
+        self._text.flush()
+        self._text.detach()
+
+
+class _Jsonl:
+    def __init__(self, file: BinaryIO, columns: Sequence[str]) -> None:
+        self._file, self._columns = file, columns
+
+    def write(self, rows: Iterable[Sequence[object]]) -> None:
+        lines = (json.dumps(dict(zip(self._columns, row, strict=True)), ensure_ascii=False) for row in rows)
+        self._file.writelines(f"{line}\n".encode() for line in lines)
+
+    def close(self) -> None:
+        pass
+
+
+class _Parquet:
+    def __init__(self, file: BinaryIO, columns: Sequence[str]) -> None:
+        self._file, self._columns = file, columns
+        self._writer: Any = None  # opened with the types of the first rows
+
+    def write(self, rows: Iterable[Sequence[object]]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        values = zip(*rows, strict=True)
+        table = pa.table({name: list(column) for name, column in zip(self._columns, values, strict=True)})
+        self._writer = self._writer or pq.ParquetWriter(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+SINKS: dict[str, type[_Csv] | type[_Jsonl] | type[_Parquet]] = {".csv": _Csv, ".jsonl": _Jsonl, ".parquet": _Parquet}
+
+
+@dataclass(slots=True)
+class Submission:
+    """A submission that is being written; `sha256` is known once it is whole."""
+
+    path: Path
+    layout: Layout
+    sink: Sink
+    rows: int = 0
+    sha256: str = field(default="", init=False)
+
+    def write(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Write some more (fname, summary).
+
+        Raises:
+            DialsumError: the disk is full.
+        """
+        written = [*map(self._cells, rows)]
+        if written:
+            with _explained(self.path):
+                self.sink.write(written)
+
+    def _cells(self, row: tuple[str, str]) -> list[object]:
+        layout = self.layout
+        fname, text = row
+        if "\r" in text:  # which csv.writer leaves unquoted before Python 3.13, and readers take for a line feed
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        cells = {layout.fname: fname, layout.summary: text, layout.index: layout.start + self.rows}
+        self.rows += 1
+        return [cells[column] for column in layout.columns]
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before hours of work and not after, an output that will not be written.
+
+    Raises:
+        RequestError: it exists, and `overwrite` is False; or its ending says no format.
+    """
+    if path.suffix.lower() not in SINKS:
+        raise RequestError(f"'{path}' is neither .csv nor .jsonl nor .parquet", "give the output one of these endings")
+    if path.exists() and not overwrite:
+        raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
+
+
+@contextmanager
+def open_submission(path: Path, layout: Layout | None = None, *, overwrite: bool) -> Iterator[Submission]:
+    """A submission to write to, under a temporary name that is renamed once the context is left without an error.
+
+    Raises:
+        RequestError: as `check_output`.
+        DialsumError: the disk is full, or the folder can't be written.
+    """
+    check_output(path, overwrite=overwrite)
+    layout = layout or Layout()
+    target = path.resolve() if path.is_symlink() else path  # the link stays a link
+    # Named before it is there, so that Ctrl-C finds its name whenever it comes.
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
+    with _explained(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _explained(path):
+            file = temporary.open("x+b")
+        try:
+            submission = Submission(path, layout, SINKS[path.suffix.lower()](file, layout.columns))
+            yield submission
+            with _explained(path):
+                submission.sink.close()
+                file.flush()
+                os.fsync(file.fileno())
+                file.seek(0)
+                submission.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        finally:
+            with suppress(OSError):  # of a full disk, which has been said already
+                file.close()
+        with _explained(path):
+            temporary.replace(target)
+    finally:  # not renamed: an error, or Ctrl-C
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DialsumError(
+            f"can't write '{path}': {error.strerror}", "free some disk, or choose another place"
+        ) from None

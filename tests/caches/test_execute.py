@@ -1,0 +1,154 @@
+"""Deleting that is disturbed: killed, interrupted, done twice at once, refused by the file system."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from huggingface_hub import scan_cache_dir
+
+from dialsum_cli.caches.execute import execute
+from dialsum_cli.caches.plan import Wishes, make_plan
+from dialsum_cli.caches.scan import trash
+from tests.caches.homes import on_disk, weights, write
+from tests.caches.test_everything import clean
+
+MANY = 150
+
+
+def start(home, *arguments):
+    command = [sys.executable, "-m", "dialsum_cli", "cache-clean", "--yes", "--json", *arguments]
+    environment = {**os.environ, **home.environment}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # A background job is started with Ctrl-C ignored, and so would be all that it starts.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.Popen(command, cwd=home.root / "work", env=environment, text=True, **streams, **heard)
+
+
+def wait_for(condition, child):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert child.poll() is None, "it was done before it could be disturbed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def full(home):
+    """Repositories of many files each, so that deleting takes long enough to be disturbed."""
+    for number in range(12):
+        home.add(f"a/model-{number}", {f"{part}.bin": os.urandom(8) for part in range(MANY)}, weights(10))
+    home.add("kept/model", weights(1_000))
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("left", [11, 6, 1])
+def test_a_clean_up_that_is_killed_leaves_a_whole_cache_and_the_next_one_finishes_it(full, how, left):
+    before = on_disk(full.root)
+    child = start(full, "--keep", "kept/model")
+    wait_for(lambda: len(full.models()) - 1 <= left, child)
+    child.send_signal(how)
+    child.communicate(timeout=60)
+    assert child.returncode == (-how if how == signal.SIGKILL else 130)
+    cache = scan_cache_dir(full.hub)
+    assert not cache.warnings
+    between = on_disk(full.root)
+    done = json.loads(clean(full, "--keep", "kept/model", "--yes").stdout)
+    assert full.models() == ["kept/model"]
+    assert between - on_disk(full.root) == done["freed_bytes"]
+    assert between <= before
+    assert not (full.hub / ".locks" / "dialsum-trash").exists()
+    assert not scan_cache_dir(full.hub).warnings
+
+
+def test_what_a_killed_clean_up_had_moved_is_named_and_goes(home):
+    """As SIGKILL leaves it between the move and the deletion."""
+    home.add("a/model", weights(9_000))
+    home.add("kept/model", weights(100))
+    write(home.hugging_face / "xet" / "endpoint" / "chunk", 3_000)
+    slots = [home.hub / ".locks" / "dialsum-trash" / "abcd", home.hugging_face / "xet" / ".dialsum-trash" / "ef01"]
+    for slot, path in zip(slots, (home.hub / "models--a--model", home.hugging_face / "xet" / "endpoint"), strict=True):
+        slot.mkdir(parents=True)
+        path.rename(slot / path.name)
+    assert not scan_cache_dir(home.hub).warnings
+    before = on_disk(home.root)
+    done = json.loads(clean(home, "--keep", "kept/model", "--yes").stdout)
+    assert {row["name"]: row["reason"] for row in done["deleted"]} == dict.fromkeys(
+        ["models--a--model", "endpoint"], "left by a clean-up that was interrupted"
+    )
+    assert before - on_disk(home.root) == done["freed_bytes"] > 12_000
+    assert not any(slot.parent.exists() for slot in slots)
+
+
+def test_two_at_once_free_each_byte_once_and_both_succeed(full):
+    before = on_disk(full.root)
+    children = [start(full, "--keep", "kept/model") for _ in range(2)]
+    outputs = [child.communicate(timeout=120) for child in children]
+    assert [child.returncode for child in children] in ([0, 0], [0, 1], [1, 0])
+    results = [json.loads(output) for output, _ in outputs]
+    assert sum(result["freed_bytes"] for result in results) == before - on_disk(full.root)
+    assert full.models() == ["kept/model"]
+    for result in results:
+        reasons = {row["reason"] for row in result["kept"] if row["undeletable"]}
+        assert reasons <= {"not deleted: it was gone already", "not deleted: it has changed since the plan was made"}
+
+
+def test_the_second_waits_for_the_first(home):
+    import fcntl
+
+    home.add("a/model", weights(100))
+    (root,) = {each.item.root for each in make_plan(Wishes(caches=("hub",))).deleted}
+    trash(root).mkdir(parents=True)
+    held = os.open(trash(root), os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    child = start(home)
+    try:
+        line = child.stderr.readline()
+        assert line == f"another clean-up is at work in '{root.path}': waiting for it\n"
+        assert home.models() == ["a/model"]
+        trash(root).rmdir()  # as the first one does when it is done
+    finally:
+        os.close(held)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert len(json.loads(output)["deleted"]) == 1
+    assert home.models() == []
+
+
+def test_one_that_can_not_be_deleted_does_not_stop_the_others(home):
+    for name in ("a/model", "b/model", "c/model"):
+        home.add(name, weights(9_000))
+    plan = make_plan(Wishes(caches=("hub",)))
+    (home.hub / "models--b--model" / "late").mkdir()  # its files are as planned; what is below is another matter
+    (home.hub / "models--b--model").rename(home.root / "gone")
+    before = on_disk(home.hub)
+    done = execute(plan, print)
+    assert [(each.item.name, each.reason) for each in done.failed] == [("b/model", "not deleted: it was gone already")]
+    assert before - on_disk(home.hub) == done.freed_bytes == sum(each.bytes for each in done.deleted)
+
+
+def test_nothing_deleted_is_a_failure_and_says_why(home):
+    """A folder that is mounted can't be moved; an immutable one neither: here, one that is no longer there."""
+    home.add("a/model", weights(100))
+    held = write(home.hub / ".locks" / "dialsum-trash", 0)  # a file where the trash has to be
+    done = clean(home, "--yes", check=1)
+    (row,) = json.loads(done.stdout)["kept"]
+    assert row["undeletable"]
+    assert "Not a directory" in row["reason"]
+    assert "Warning: a/model: not deleted: Not a directory" in done.stderr
+    assert held.exists()
+    assert home.models() == ["a/model"]
+
+
+def test_the_plan_is_a_value(home):
+    home.add("a/model", weights(100))
+    plan = make_plan(Wishes(caches=("hub",)))
+    with pytest.raises(AttributeError):
+        plan.deleted = ()
+    with pytest.raises(AttributeError):
+        plan.deleted[0].item.path = home.root
