@@ -66,7 +66,7 @@ def choose_engine(settings: EngineSettings) -> tuple[str, str]:
 
 
 # What an engine can't do: its default says nothing, any other value would have to be ignored.
-BESIDE_A_SERVER = (
+BESIDE_A_SERVER: tuple[str, ...] = (
     "models", "model", "precision", "num_beams", "no_repeat_ngram_size", "batch_tokens", "long_dialogue",
 )  # fmt: skip
 BESIDE_VLLM = ("num_beams", "no_repeat_ngram_size", "batch_tokens")

@@ -144,8 +144,8 @@ class Decoder:
         self.model, self.max_new_tokens, self.vocabulary = model, max_new_tokens, vocabulary
         self.ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=model.device)
         self.filler = torch.tensor(min(end_ids, default=0), device=model.device)  # of answers that have ended
-        self.on_gpu = model.device.type == "cuda"
-        self.stream = torch.cuda.Stream(model.device) if self.on_gpu else None
+        self.captures = model.device.type == "cuda"
+        self.stream = torch.cuda.Stream(model.device) if self.captures else None
 
     @torch.inference_mode()
     def decode(
@@ -231,7 +231,7 @@ class _Batch:
                 step()
                 continue
             self._step()
-            step = self._captured() if self.decoder.on_gpu and number + 2 < new else self._step
+            step = self._captured() if self.decoder.captures and number + 2 < new else self._step
         finished[places] = self.rows.answers
         every: list[list[list[int]]] = finished.tolist()
         return every

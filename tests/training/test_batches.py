@@ -230,7 +230,7 @@ def test_an_answer_that_would_be_cut_is_refused(name, room, remedy):
 WIDTHS = st.lists(st.integers(1, 50), min_size=1, max_size=300)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(widths=WIDTHS, rows=st.integers(1, 20), seed=st.integers(0, 99), processes=st.integers(1, 4))
 def test_an_epoch_has_every_row_once_whatever_the_number_of_processes(widths, rows, seed, processes):
     sampler = StepSampler(widths, rows, seed)
@@ -269,7 +269,7 @@ def test_rows_of_similar_length_go_together_and_in_other_company_each_epoch():
     assert sum(a > b for a, b in pairwise(order)) in range(40, 85)  # long and short steps come in no order
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), min_size=1, max_size=40),
     budget=st.integers(1, 900),

@@ -263,8 +263,9 @@ def test_what_does_not_fit_is_cut_or_summarised_in_parts_and_counted(tmp_path):
 
 
 def test_a_server_cannot_tell_what_fits():
-    with pytest.raises(Exception, match="--long-dialogue means nothing to a server"):
-        PredictSettings(base_url="http://127.0.0.1:9/v1", api_model="x", long_dialogue="chunk")
+    settings = PredictSettings(base_url="http://127.0.0.1:9/v1", api_model="x", long_dialogue="chunk")
+    with pytest.raises(RequestError, match="--long-dialogue means nothing to a server"):
+        predict(settings)
 
 
 def test_a_fault_warns_and_leaves_the_exit_code_alone(dialsum, tmp_path):
