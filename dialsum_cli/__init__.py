@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from dialsum_cli.errors import RequestError as RequestError
     from dialsum_cli.settings import CacheCleanSettings as CacheCleanSettings
     from dialsum_cli.settings import CheckSettings as CheckSettings
+    from dialsum_cli.settings import EnsembleSettings as EnsembleSettings
     from dialsum_cli.settings import FinetuneSettings as FinetuneSettings
     from dialsum_cli.settings import ModelsSettings as ModelsSettings
     from dialsum_cli.settings import PredictSettings as PredictSettings
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dialsum_cli.settings import ScreenSettings as ScreenSettings
     from dialsum_cli.workflows.cache_clean import cache_clean as cache_clean
     from dialsum_cli.workflows.check import check as check
+    from dialsum_cli.workflows.ensemble import ensemble as ensemble
     from dialsum_cli.workflows.finetune import finetune as finetune
     from dialsum_cli.workflows.models import list_models as list_models
     from dialsum_cli.workflows.predict import predict as predict
@@ -29,6 +31,7 @@ _HOME = {
     "predict": "workflows.predict",
     "check": "workflows.check",
     "score": "workflows.score",
+    "ensemble": "workflows.ensemble",
     "cache_clean": "workflows.cache_clean",
     "list_models": "workflows.models",
     "ScreenSettings": "settings",
@@ -36,6 +39,7 @@ _HOME = {
     "PredictSettings": "settings",
     "CheckSettings": "settings",
     "ScoreSettings": "settings",
+    "EnsembleSettings": "settings",
     "CacheCleanSettings": "settings",
     "ModelsSettings": "settings",
     "DialsumError": "errors",

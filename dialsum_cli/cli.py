@@ -11,6 +11,7 @@ from dialsum_cli.results import (
     BatchesResult,
     CacheCleanResult,
     CheckResult,
+    EnsembleResult,
     FinetuneResult,
     ModelsResult,
     PredictResult,
@@ -21,6 +22,7 @@ from dialsum_cli.results import (
 from dialsum_cli.settings import (
     CacheCleanSettings,
     CheckSettings,
+    EnsembleSettings,
     FinetuneSettings,
     ModelsSettings,
     PredictSettings,
@@ -97,6 +99,14 @@ def score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
     from dialsum_cli.workflows.score import score
 
     return score(settings, reporter)
+
+
+@command(EnsembleSettings)
+def ensemble(settings: EnsembleSettings, reporter: Reporter) -> EnsembleResult:
+    """Choose, for each dialogue, the summary that the other systems agree with most, and tell whether it is worth it."""
+    from dialsum_cli.workflows.ensemble import ensemble
+
+    return ensemble(settings, reporter)
 
 
 @command(CacheCleanSettings)

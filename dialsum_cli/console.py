@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.prompt import Confirm
 from rich.text import Text
 
-from dialsum_cli import scoreboard
+from dialsum_cli import ballot, scoreboard
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.reporter import QuietReporter, Stage
 from dialsum_cli.results import (
@@ -24,6 +24,7 @@ from dialsum_cli.results import (
     CatalogueRow,
     CheckResult,
     DataCheckResult,
+    EnsembleResult,
     FinetuneResult,
     ModelsResult,
     PredictResult,
@@ -59,6 +60,9 @@ def show(result: Result, *, as_json: bool) -> None:
         _print(as_table(result), stdout)
     if isinstance(result, ScoreResult):
         _print_below_scores(result)
+    if isinstance(result, EnsembleResult):
+        _print(ballot.agreement(result), stdout)
+        stdout.print(ballot.verdict(result), soft_wrap=True)
     if hint := next_step(result):
         stderr.print(Text(hint, "dim"), soft_wrap=True)
 
@@ -348,6 +352,7 @@ def _(result: CheckResult) -> Table:
 
 
 as_table.register(scoreboard.scores)
+as_table.register(ballot.systems)
 
 
 @as_table.register
@@ -423,6 +428,8 @@ def next_step(result: Result) -> str:
             if not result.check.fit:
                 following = f"dialsum check {quote(str(result.output))} --data {quote(result.data)}"
             return f"Kept in {result.run_dir}. Next: {following}"
+        case EnsembleResult():
+            return f"Next: dialsum check {quote(str(result.output))} --data DIALOGUES.csv"
         case CheckResult() if not result.fit:
             return "Next: mend the faults, or predict again, and check again."
         case CacheCleanResult() if result.dry_run:

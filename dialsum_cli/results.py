@@ -467,6 +467,59 @@ class ScoreResult(Result):
         return self.systems
 
 
+class EnsembleSystem(Result):
+    """One of the systems among whose summaries was chosen; without a gold, it has no score."""
+
+    path: str
+    weight: float
+    """What its vote counted."""
+    chosen: int
+    """Rows whose summary is its own; of several that wrote the same one, the best system's."""
+    same: int
+    """Rows whose summary it wrote, alone or as others did."""
+    empty: int
+    left_out: int
+    """Rows in which its summary was left out because of its length."""
+    agreement: list[float]
+    """Mean `final_score` of its summaries with each system's as the reference, itself included, in their order."""
+    family: int
+    """Systems of one number agree so much that their votes are hardly more than one."""
+    final_score: float | None = None
+    ci95: tuple[float, float] | None = None
+
+
+class EnsembleResult(Result):
+    """An ensemble's file, and whether it is worth it; the comparison is with the best single system."""
+
+    output: Path
+    rows: int
+    sha256: str
+    verdict: Literal["ensemble", "do not ensemble", "unknown"]
+    """`ensemble` where the gain is more than chance (p < 0.05); `unknown` without a gold."""
+    systems: list[EnsembleSystem]
+    decided_by_order: int
+    """Rows in which several summaries had the highest expected utility, so that the better system decided."""
+    left_out: int
+    """Summaries that were left out because of their length."""
+    score: Scores | None = None
+    """Of the ensemble."""
+    best: str | None = None
+    """The best single system."""
+    gain: float | None = None
+    """The ensemble's final score minus that of the best single system, with its 95 % interval."""
+    gain_ci95: tuple[float, float] | None = None
+    p_value: float | None = None
+    """Two-sided paired randomisation test."""
+    wins: int | None = None
+    ties: int | None = None
+    losses: int | None = None
+    signature: str | None = None
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per system."""
+        return self.systems
+
+
 class DataFinding(Result):
     """Something about training data that the user should act on, or look at.
 

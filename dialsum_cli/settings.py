@@ -67,6 +67,32 @@ def _predictions_and_gold(files: list[Path]) -> list[Path]:
     return files
 
 
+def _numbers(value: object) -> object:
+    """`r1=1,r2=2` as a mapping; a mapping stays what it is."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.rpartition("=") for part in value.split(",")]
+    if not all(name.strip() and number.strip() for name, _, number in pairs):
+        raise ValueError("write it as NAME=NUMBER,NAME=NUMBER")
+    return {name.strip(): number.strip() for name, _, number in pairs}
+
+
+def _rouge_weights(weights: dict[str, float]) -> dict[str, float]:
+    if unknown := [name for name in weights if name not in ("r1", "r2", "rl")]:
+        raise ValueError(f"'{unknown[0]}' is no ROUGE; write it as r1=1,r2=2,rl=1")
+    if weights and not any(weights.values()):
+        raise ValueError("one of r1, r2 and rl must be greater than 0")
+    return weights
+
+
+def _several(files: list[Path]) -> list[Path]:
+    if len(files) < 2:
+        raise ValueError("give two prediction files or more, as in `dialsum ensemble a.csv b.csv c.csv`")
+    if twice := [path for path in files if files.count(path) > 1]:
+        raise ValueError(f"'{twice[0]}' is there twice; --system-weights {twice[0]}=2 gives it two votes")
+    return files
+
+
 def _models(names: list[str]) -> list[str]:
     for name in names:
         registry.resolve(name)
@@ -138,6 +164,9 @@ Size = Annotated[str, AfterValidator(_size)]
 Age = Annotated[str, AfterValidator(_age)]
 Models = Annotated[Names, AfterValidator(_models), Field(min_length=1)]
 Model = Annotated[str, AfterValidator(_model)]
+Numbers = Annotated[
+    dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_numbers)
+]
 Columns = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_known_columns)]
 
 
@@ -548,6 +577,54 @@ class ScoreSettings(RunSettings, TrackingSettings):
 
     columns: Columns = {}
     """Names of the columns where they differ from ours, as in fname=id,summary=answer, in the files that have them."""
+
+
+class EnsembleSettings(RunSettings):
+    """Options of `dialsum ensemble`."""
+
+    files: Annotated[list[Path], NoDecode, Positional(), AfterValidator(_several)]
+    """Prediction files of the same ids, the best system first."""
+
+    output: Path = Path("ensemble.csv")
+    """File to write, with fname and the chosen summary: CSV, JSONL or Parquet by its ending."""
+
+    overwrite: bool = False
+    """Replace the output where it exists."""
+
+    gold: Annotated[list[Path], NoDecode, BeforeValidator(_listed)] = []
+    """Gold file: tells the gain over the best single system. May be repeated for more references of the same ids."""
+
+    refs: Literal["mean", "best"] = "mean"
+    """What several references make of a score: their mean, or the best of each ROUGE."""
+
+    weights: Annotated[Numbers, AfterValidator(_rouge_weights)] = {}
+    """What two summaries' agreement is made of, as in r1=1,r2=2,rl=1. [default: each counts 1, as in final_score]"""
+
+    system_weights: Numbers = {}
+    """How much a system's vote counts, as in a.csv=2,b.csv=0.5; 1 where nothing is said."""
+
+    max_length_ratio: float | None = Field(None, gt=1, allow_inf_nan=False)
+    """Leave out a summary that has so many times more or fewer morphemes than the dialogue's median one."""
+
+    tokenizer: Literal["mecab", "char", "eojeol"] = "mecab"
+    """What texts are cut into; char and eojeol give quite other numbers than morphemes."""
+
+    allow_other_dictionary: bool = False
+    """Choose by another Mecab dictionary than the one that all compare by."""
+
+    @model_validator(mode="after")
+    def _weights_of_systems(self) -> Self:
+        for name in self.system_weights:
+            if Path(name) not in self.files:
+                listed = ", ".join(map(str, self.files))
+                raise ValueError(f"--system-weights: '{name}' is none of the files, which are {listed}")
+        return self
+
+    @property
+    def shares(self) -> list[float]:
+        """The weight of each file's vote."""
+        given = {Path(name): weight for name, weight in self.system_weights.items()}
+        return [given.get(path, 1.0) for path in self.files]
 
 
 class CacheCleanSettings(Settings):

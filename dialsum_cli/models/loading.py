@@ -28,6 +28,8 @@ from dialsum_cli.models.sources import Source, fetch, find
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.settings import ModelSettings
 
+KOREAN = "ko_KR"  # as mBART calls it
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -110,6 +112,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         )
     except (OSError, ValueError) as error:
         raise explain(checkpoint.spec, checkpoint.source, error) from error
+    if KOREAN in _languages(tokenizer):
+        tokenizer.src_lang = KOREAN  # type: ignore[attr-defined] - it would begin its texts as English
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right" if checkpoint.spec.kind == "seq2seq" else "left"
@@ -191,7 +195,15 @@ def _load_weights(source: Source, config: PreTrainedConfig, precision: str) -> P
 def _plain_generation(theirs: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
     """The model's special tokens without its sampling habits: what decodes is decided by our settings alone."""
     kept = ("bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id")
-    return GenerationConfig(pad_token_id=tokenizer.pad_token_id, **{name: getattr(theirs, name) for name in kept})
+    values = {name: getattr(theirs, name) for name in kept}
+    if KOREAN in (codes := _languages(tokenizer)):
+        values["forced_bos_token_id"] = codes[KOREAN]
+    return GenerationConfig(pad_token_id=tokenizer.pad_token_id, **values)
+
+
+def _languages(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The ids of the language codes with which a multilingual tokenizer (mBART) begins its texts."""
+    return getattr(tokenizer, "lang_code_to_id", {})
 
 
 def explain(spec: ModelSpec, source: Source, error: Exception) -> DialsumError:

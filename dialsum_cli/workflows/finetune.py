@@ -110,12 +110,12 @@ class _Job:
             claim(
                 settings.output_dir / file_name(spec.name),
                 {
-                    "model": spec.source,
-                    "revision": checkpoint.spec.revision,
+                    "weights": checkpoint.base.identity(),
                     "train": self.facts["train"].sha256,
                     "dev": self.facts["dev"].sha256,
                     **{key: value for key, value in settings.model_dump(mode="json").items() if key not in ASIDE},
                     **asdict(choices.recipe),
+                    "prompt": asdict(load_prompt(settings.prompt)),
                 },
                 resume=settings.resume,
             ) as folder,

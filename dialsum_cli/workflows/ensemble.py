@@ -1,0 +1,221 @@
+"""`dialsum ensemble`: choose among the summaries of several systems by minimum Bayes risk."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dialsum_cli.data.dialogues import read_gold
+from dialsum_cli.data.submissions import align, read_submission, some_ids, write_submission
+from dialsum_cli.data.writing import check_output
+from dialsum_cli.errors import DataError, RequestError
+from dialsum_cli.metrics.mbr import FINAL_SCORE, Choice, Weights, choose
+from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
+from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
+from dialsum_cli.metrics.rouge import PreparedText
+from dialsum_cli.metrics.scoring import Score, score_all
+from dialsum_cli.metrics.statistics import LEVEL, bootstrap_interval, compare
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.results import EnsembleResult, EnsembleSystem, Scores
+from dialsum_cli.settings import EnsembleSettings
+
+FAMILY = 70.0
+"""Mean final score with each other from which on two systems count as one family."""
+EVERYTHING = 0.95
+"""Share of the rows from which on one family or system has won everything."""
+
+
+def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> EnsembleResult:
+    """Write, for each dialogue, the summary of the files that the other ones agree with most.
+
+    The rows are in the order of the gold, or of the first file where there is none. With a gold, equal utilities are
+    decided by the system that scores higher there; without one by the larger system weight, then by the file given
+    first.
+
+    Raises:
+        DataError: a file can't be read, or the ids of two files differ.
+        RequestError: the output exists, or is one of the files to read.
+        MissingPartError: Mecab isn't installed as it has to be.
+        DialsumError: Mecab's dictionary is another one, or the output can't be written.
+    """
+    reporter = reporter or QuietReporter()
+    if settings.output.resolve() in {path.resolve() for path in (*settings.files, *settings.gold)}:
+        raise RequestError(f"'{settings.output}' is one of the files to read", "give another name to write to")
+    check_output(settings.output, overwrite=settings.overwrite)
+    tokenizer = tokenizer_named(settings.tokenizer, allow_other_dictionary=settings.allow_other_dictionary)
+    if tokenizer.dictionary not in ("none", DICTIONARY):
+        reporter.warn(f"Mecab's dictionary is {tokenizer.dictionary}, not {DICTIONARY}: compare with nothing else")
+    fnames, references, summaries = _read(settings, reporter)
+    scores: list[Score] = []
+    if references:
+        scores = score_all(summaries, references, refs=settings.refs, tokenizer=tokenizer, seed=settings.seed)
+    preference = _preference(settings, scores)
+    tally = _Tally.of(len(summaries))
+    with reporter.stage("Choosing", len(fnames), "dialogues") as stage:
+        for candidates in zip(*summaries, strict=True):
+            tally.count(candidates, _choose(candidates, settings, tokenizer, preference))
+            stage.advance()
+    sha256 = write_submission(settings.output, zip(fnames, tally.chosen, strict=True), overwrite=settings.overwrite)
+    result = EnsembleResult(
+        output=settings.output,
+        rows=len(fnames),
+        sha256=sha256,
+        verdict="unknown",
+        systems=_systems(settings, tally, scores),
+        decided_by_order=tally.tied,
+        left_out=sum(tally.left_out),
+    )
+    if references:
+        [whole] = score_all([tally.chosen], references, refs=settings.refs, tokenizer=tokenizer, seed=settings.seed)
+        result = result.model_copy(update=_compared(whole, scores[preference[0]], settings, preference[0]))
+    _warn(result, reporter)
+    return result
+
+
+def _read(settings: EnsembleSettings, reporter: Reporter) -> tuple[list[str], list[tuple[str, ...]], list[list[str]]]:
+    """The ids, each one's references (none without a gold), and each system's summaries in their order."""
+    systems = [(path, read_submission(path, note=reporter.note)) for path in settings.files]
+    if not settings.gold:
+        first, summaries = systems[0]
+        for path, others in systems[1:]:
+            _check_ids(path, others.keys(), first, summaries.keys())
+        fnames = list(summaries)
+        return fnames, [], [[each[fname] for fname in fnames] for _, each in systems]
+    gold, *more = settings.gold
+    references = read_gold(gold, note=reporter.note)
+    fnames = list(references)
+    rows = list(references.values())
+    for path in more:
+        aligned = align(path, read_gold(path, note=reporter.note), fnames, gold)
+        rows = [row + others for row, others in zip(rows, aligned, strict=True)]
+    return fnames, rows, [align(path, each, fnames, gold) for path, each in systems]
+
+
+def _check_ids(path: Path, fnames: Collection[str], first: Path, known: Collection[str]) -> None:
+    """Refuse a file with other ids than the first: nothing is ever joined by row order."""
+    missing, extra = [each for each in known if each not in fnames], [each for each in fnames if each not in known]
+    faults = [f"lacks {some_ids(missing)}"] * bool(missing) + [f"has {some_ids(extra)} more"] * bool(extra)
+    if faults:
+        raise DataError(f"'{path}' {' and '.join(faults)} ('{first}')", "give prediction files of the same dialogues")
+
+
+def _preference(settings: EnsembleSettings, scores: Sequence[Score]) -> list[int]:
+    """The systems, the better one first."""
+    merits = [each.final_score for each in scores] or settings.shares
+    return sorted(range(len(merits)), key=lambda system: -merits[system])
+
+
+def _choose(
+    candidates: Sequence[str], settings: EnsembleSettings, tokenizer: Tokenizer, preference: Sequence[int]
+) -> Choice:
+    nothing = dict.fromkeys(Weights._fields, 0.0)
+    return choose(
+        [PreparedText(tokenizer.join(text)) for text in candidates],
+        weights=Weights(**nothing | settings.weights) if settings.weights else FINAL_SCORE,
+        shares=settings.shares,
+        preference=preference,
+        max_length_ratio=settings.max_length_ratio,
+    )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is counted while the dialogues go by; each list has one entry per system."""
+
+    wins: list[int]
+    same: list[int]
+    empty: list[int]
+    left_out: list[int]
+    agreement: list[list[float]]
+    """Sums of the scores with each system as the reference, 0 to 1."""
+    chosen: list[str] = field(default_factory=list)
+    tied: int = 0
+
+    @classmethod
+    def of(cls, systems: int) -> "_Tally":
+        """Nothing yet."""
+        return cls(*([0] * systems for _ in range(4)), agreement=[[0.0] * systems for _ in range(systems)])
+
+    def count(self, candidates: Sequence[str], choice: Choice) -> None:
+        """One dialogue's candidates and which of them was chosen."""
+        text = candidates[choice.index]
+        self.chosen.append(text)
+        self.wins[choice.index] += 1
+        self.tied += choice.tied
+        for system, (candidate, row) in enumerate(zip(candidates, choice.scores, strict=True)):
+            self.same[system] += candidate == text
+            self.empty[system] += not row[system].rouge1
+            self.left_out[system] += system in choice.left_out
+            for other, pair in enumerate(row):
+                self.agreement[system][other] += pair.mean
+
+
+def _systems(settings: EnsembleSettings, tally: _Tally, scores: Sequence[Score]) -> list[EnsembleSystem]:
+    rows = len(tally.chosen)
+    agreement = [[100 * total / rows for total in row] for row in tally.agreement]
+    return [
+        EnsembleSystem(
+            path=str(path), weight=weight, family=family, agreement=mine, chosen=tally.wins[system],
+            same=tally.same[system], empty=tally.empty[system], left_out=tally.left_out[system],
+            final_score=scores[system].final_score if scores else None, ci95=scores[system].ci95 if scores else None,
+        )
+        for system, (path, weight, family, mine) in enumerate(
+            zip(settings.files, settings.shares, _families(agreement), agreement, strict=True)
+        )
+    ]  # fmt: skip
+
+
+def _families(agreement: Sequence[Sequence[float]]) -> list[int]:
+    """A number for each system, from 1: whoever agrees enough with a member of a family belongs to it."""
+    families = list(range(len(agreement)))
+    for one, row in enumerate(agreement):
+        for other in range(one):
+            if (row[other] + agreement[other][one]) / 2 >= FAMILY:
+                old, new = families[one], families[other]
+                families = [new if each == old else each for each in families]
+    numbers = {family: number for number, family in enumerate(dict.fromkeys(families), 1)}
+    return [numbers[family] for family in families]
+
+
+def _compared(whole: Score, best: Score, settings: EnsembleSettings, index: int) -> dict[str, object]:
+    """What a gold tells: the verdict on the ensemble beside the best single system."""
+    items, others = whole.items.final_score, best.items.final_score
+    comparison = compare(items, others, seed=settings.seed)
+    gains = [one - other for one, other in zip(items, others, strict=True)]
+    worth_it = comparison.difference > 0 and comparison.p_value < LEVEL
+    return {
+        "verdict": "ensemble" if worth_it else "do not ensemble",
+        "score": Scores(**{name: getattr(whole, name) for name in Scores.model_fields}),
+        "best": str(settings.files[index]),
+        "gain": comparison.difference,
+        "gain_ci95": bootstrap_interval(gains, seed=settings.seed),
+        "p_value": comparison.p_value,
+        "wins": comparison.wins,
+        "ties": comparison.ties,
+        "losses": comparison.losses,
+        "signature": whole.signature,
+    }
+
+
+def _warn(result: EnsembleResult, reporter: Reporter) -> None:
+    systems, rows = result.systems, result.rows
+    if len(systems) == 2:
+        reporter.warn(
+            "two systems have no majority: only ROUGE-L, which isn't symmetric, and the order of the files decide; "
+            "give three or more"
+        )
+    for each in systems:
+        if each.empty:
+            reporter.warn(f"'{each.path}': {each.empty} of {rows} summaries have no word and agree with nothing")
+    winner = max(systems, key=lambda each: each.same)
+    if winner.same >= EVERYTHING * rows:
+        reporter.warn(f"'{winner.path}' wins everything: {winner.same} of {rows} rows are as it wrote them")
+    for number in {each.family for each in systems}:
+        members = [each for each in systems if each.family == number]
+        listed = ", ".join(f"'{each.path}'" for each in members)
+        if len(members) == len(systems) and len(members) > 2:
+            reporter.warn(f"all systems are one family, so much alike that they can add little to each other: {listed}")
+        elif 1 < len(members) < len(systems) and sum(each.chosen for each in members) >= EVERYTHING * rows:
+            reporter.warn(
+                f"one family wins everything, because its members vote for each other: {listed}; "
+                "give one of them, or lower their --system-weights"
+            )
