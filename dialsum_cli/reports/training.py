@@ -18,11 +18,13 @@ def training_page(run: FinetuneRun, history: Sequence[Mapping[str, float]], *, s
     def line(name: str) -> list[tuple[float, float]]:
         return [(entry["step"], entry[name]) for entry in history if name in entry]
 
+    before = [(0.0, run.before.final_score)] if run.before else []
     best = Mark(run.best_step, "kept") if run.best_step else None
+    rates = [(step, 1e4 * rate) for step, rate in line("learning_rate")]  # whose own numbers would be long
     curves = [
         Curve("Loss of the answers' tokens", {"loss": line("loss")}, "step", "loss", best),
-        Curve("final_score on dev", {"final_score": line("final_score")}, "step", "final_score", best),
-        Curve("Learning rate", {"learning rate": line("learning_rate")}, "step", "rate", best),
+        Curve("final_score on dev", {"final_score": [*before, *line("final_score")]}, "step", "final_score", best),
+        Curve("Learning rate", {"learning rate": rates}, "step", "rate x 10,000", best),
     ]
     table = Table(
         [Column("", "left"), Column("Final"), Column("95 %"), Column("R1"), Column("R2"), Column("RL")],
@@ -39,5 +41,9 @@ def training_page(run: FinetuneRun, history: Sequence[Mapping[str, float]], *, s
     return Page(
         f"dialsum finetune · {run.model}",
         [Section("Before and after", [table]), Section("Curves", [Grid(curves)])],
-        footer=[Facts([*plan.items(), *measured.items()])],
+        footer=[Facts([(name, _short(value)) for name, value in (plan | measured).items()])],
     )
+
+
+def _short(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value
