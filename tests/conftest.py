@@ -23,7 +23,7 @@ SHARED = ROOT.parent / "shared"
 def own_cache(tmp_path_factory):
     """What is cached, or deleted, by a test or a program that it starts: nothing of the user's own caches."""
     places = ("XDG_CACHE_HOME", "XDG_DATA_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "WANDB_CACHE_DIR",
-              "WANDB_DATA_DIR", "HF_DATASETS_CACHE")  # fmt: skip
+              "WANDB_DATA_DIR")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for place in places:
             patch.setenv(place, str(tmp_path_factory.mktemp(place.lower())))

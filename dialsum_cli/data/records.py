@@ -203,12 +203,12 @@ def _read_csv(path: Path, columns: Mapping[str, str], required: Sequence[str]) -
             header = [_name(cell) for cell in next(rows, [])]
             if not header:
                 raise DataError(f"'{path}' line 1: empty", "give a CSV file with a header")
+            _refuse_nul(path, 1, header)
             names = _names(path, 1, header, columns, required)
             places = {ours: header.index(theirs) for ours, theirs in names.items()}
             line = rows.line_num + 1
             for row in rows:
-                if "\0" in "".join(row):
-                    raise DataError(f"'{path}' line {line}: holds a NUL byte: no text file", "give a CSV file in UTF-8")
+                _refuse_nul(path, line, row)
                 if row and len(row) != len(header):
                     fname = row[places["fname"]] if places["fname"] < len(row) else None
                     raise _fault(
@@ -223,6 +223,11 @@ def _read_csv(path: Path, columns: Mapping[str, str], required: Sequence[str]) -
                 line = rows.line_num + 1
         except csv.Error as error:
             raise DataError(f"'{path}' line {line}: {error}", "mend the quotes of the row that starts there") from None
+
+
+def _refuse_nul(path: Path, line: int, row: Sequence[str]) -> None:
+    if "\0" in "".join(row):
+        raise DataError(f"'{path}' line {line}: holds a NUL byte: no text file", "give a CSV file in UTF-8")
 
 
 def _read_jsonl(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
