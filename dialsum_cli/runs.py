@@ -58,6 +58,16 @@ def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> st
     return hashlib.sha256(data).hexdigest()
 
 
+def sync(folder: Path, *, whole: bool = True) -> None:
+    """Have the disk take a folder's names, and with `whole` what is in its files and folders: power may fail."""
+    for path in (folder, *(folder.rglob("*") if whole else ())):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def data_facts(path: str | Path, rows: int) -> DataFacts:
     """A data file as results name it: its path as given, its SHA-256 and the rows that were used."""
     with Path(path).open("rb") as file:
@@ -145,32 +155,37 @@ def start_run(
 
 @contextmanager
 def claim(root: Path, configuration: Mapping[str, object], *, resume: bool) -> Iterator[Path]:
-    """A run folder under `root` that is this process's alone: the newest unfinished one to go on with, or a new one.
+    """A run folder under `root` that is this process's alone: an unfinished one of this configuration, or a new one.
 
     A run is finished once it has a `result.json`; one that another process is at is left to it.
 
     Raises:
-        RequestError: the unfinished run has another configuration.
+        RequestError: the newest run is unfinished, has checkpoints, and another configuration.
         DialsumError: the folder can't be made or read.
     """
     wanted = json.loads(json.dumps(configuration, default=str))
-    for path in sorted(root.glob("*/configuration.json"), reverse=True) if resume else ():
+    refusal = None
+    for number, path in enumerate(sorted(root.glob("*/configuration.json"), reverse=True) if resume else ()):
         try:
             held = FileLock(path.with_name(".lock")).acquire(timeout=0)
         except Timeout:
             continue
         with held:
             if path.with_name("result.json").exists():
-                break
+                continue
             theirs = json.loads(path.read_text(encoding="utf-8"))
-            if differing := sorted(key for key in wanted.keys() | theirs.keys() if wanted.get(key) != theirs.get(key)):
+            differing = sorted(key for key in wanted.keys() | theirs.keys() if wanted.get(key) != theirs.get(key))
+            if not differing:
+                yield path.parent
+                return
+            if number == 0 and any(path.parent.glob("checkpoints/checkpoint-*")):  # without one, nothing gets lost
                 listed = ", ".join(f"{key} {theirs.get(key)} (now {wanted.get(key)})" for key in differing[:4])
-                raise RequestError(
+                refusal = RequestError(
                     f"the unfinished run '{path.parent}' was started with another configuration: {listed}",
                     "give the same options to finish it, or --no-resume to leave it and start afresh",
                 )
-            yield path.parent
-            return
+    if refusal:
+        raise refusal
     folder = new_folder(root)
     with FileLock(folder / ".lock"):
         write_atomically(folder / "configuration.json", json.dumps(wanted, ensure_ascii=False, indent=2) + "\n",

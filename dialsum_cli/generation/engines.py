@@ -225,7 +225,7 @@ def open_summarizer(
     spec: ModelSpec, settings: SummarizerSettings, reporter: Reporter
 ) -> Iterator[tuple[Engine, LoadedModel]]:
     """A loaded model as a summarizer; its memory is free again when the context is left."""
-    _free_memory()  # of a model that failed: its traceback kept it alive while the context was left
+    free_memory()  # of a model that failed: its traceback kept it alive while the context was left
     loaded = load(spec, settings)
     fuse(loaded.model)
     if loaded.deviation:
@@ -240,7 +240,7 @@ def open_summarizer(
         yield summarizer, loaded
     finally:
         del summarizer, loaded
-        _free_memory()
+        free_memory()
 
 
 @cache
@@ -266,7 +266,8 @@ def peak_memory_gib() -> float | None:
     return torch.cuda.max_memory_allocated() / 2**30 if device().type == "cuda" else None
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Give back what a model took that nothing refers to any more, and measure the next one's peak afresh."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 
 from dialsum_cli.errors import RequestError
-from dialsum_cli.registry import ModelSpec
+from dialsum_cli.registry import Dtype, ModelSpec
 from dialsum_cli.settings import GenerationSettings, ModelSettings
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "nf4": torch.bfloat16}
@@ -53,6 +53,13 @@ def choose_precision(spec: ModelSpec, config: PreTrainedConfig, settings: ModelS
         return "nf4", f"{needed / 2**30:.1f} GiB of weights don't fit into {free / 2**30:.1f} GiB: held in 4 bits"
     changed = preferred != trained
     return preferred, f"{trained} is not to be had for this model on this GPU: {preferred}" if changed else ""
+
+
+def half() -> Dtype:
+    """The format of 16 bits that the accelerator computes in; a CPU computes in fp32."""
+    if device().type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
 def layers(config: PreTrainedConfig) -> int | None:

@@ -20,13 +20,15 @@ class Evaluator:
     settings: FinetuneSettings
     dev: Sequence[Dialogue]
     reporter: Reporter
+    summarizer: HuggingFaceSummarizer | None = None
 
     def evaluate(self, title: str, limit: int | None = None) -> tuple[Score, list[Summary]]:
         """The score on the first `limit` dev dialogues, and the summaries."""
         dialogues = self.dev[:limit]
-        summarizer = HuggingFaceSummarizer(self.loaded, self.settings, self.reporter.warn)
+        if self.summarizer is None:
+            self.summarizer = HuggingFaceSummarizer(self.loaded, self.settings, self.reporter.warn)
         with self.reporter.stage(f"{self.loaded.spec.name}: {title}", len(dialogues), "dialogues") as stage:
-            summaries = collect(summarizer, dialogues, lambda batch: stage.advance(len(batch.summaries)))
+            summaries = collect(self.summarizer, dialogues, lambda batch: stage.advance(len(batch.summaries)))
         scorer = Scorer([dialogue.references for dialogue in dialogues], seed=self.settings.seed)
         return scorer.score([summary.text for summary in summaries]), summaries
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from transformers import AddedToken, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -11,8 +11,8 @@ from transformers import AddedToken, PreTrainedConfig, PreTrainedModel, PreTrain
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import RequestError
 from dialsum_cli.models.loading import LoadedModel
-from dialsum_cli.models.planning import device, free_bytes, skeleton, weight_bytes
-from dialsum_cli.registry import FULL_SMALL, QLORA, QLORA_7B, QLORA_14B, Method, ModelSpec, Recipe
+from dialsum_cli.models.planning import device, free_bytes, half, skeleton, weight_bytes
+from dialsum_cli.registry import FULL_SMALL, QLORA, QLORA_7B, QLORA_14B, Dtype, Method, ModelSpec, Recipe
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.text import TAG
 
@@ -35,7 +35,7 @@ class Choices:
 
     recipe: Recipe
     precision: str
-    computed_in: Literal["bf16", "fp16", "fp32"]
+    computed_in: Dtype
     sources: dict[str, str]
     notes: tuple[str, ...]
 
@@ -92,14 +92,11 @@ def choose(spec: ModelSpec, config: PreTrainedConfig, settings: FinetuneSettings
         recipe, sources["optimizer"] = replace(recipe, optimizer="adamw_torch"), "no GPU whose memory could be paged"
         notes.append(f"{spec.name}: adamw_torch instead of paged_adamw, for want of a GPU whose memory could be paged")
     precision: str = settings.precision
-    half: Literal["bf16", "fp16", "fp32"] = "fp32"
-    if on_gpu:
-        half = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     sources["precision"] = "given"
     if precision == "auto":
-        precision = {"full": "fp32", "lora": half, "qlora": "nf4"}[recipe.method]
+        precision = {"full": "fp32", "lora": half(), "qlora": "nf4"}[recipe.method]
         sources["precision"] = f"auto: for --method {recipe.method} on this machine"
-    return Choices(recipe, precision, half, sources, tuple(notes))
+    return Choices(recipe, precision, half(), sources, tuple(notes))
 
 
 def _by_size(spec: ModelSpec, config: PreTrainedConfig) -> tuple[Recipe, str]:

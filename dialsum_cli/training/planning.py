@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.models.loading import LoadedModel, out_of_memory
-from dialsum_cli.models.planning import free_bytes, generation_bytes
+from dialsum_cli.models.planning import free_bytes, generation_bytes, half, weight_bytes
 from dialsum_cli.registry import Recipe
 from dialsum_cli.results import TrainingPlan
 from dialsum_cli.settings import FinetuneSettings
@@ -44,6 +44,9 @@ def measure(
     with torch.random.fork_rng():
         if checkpointing:
             _enable_checkpointing(model)
+        trained = sum(parameter.numel() for parameter in steps.parameters)
+        state = trained * ADAM[recipe.optimizer]
+        ballast = _ballast(0 if recipe.optimizer.startswith("paged") else state, model.device)
         while True:
             try:
                 _probe(steps.gradients, max(micro_batches(rows, steps.budget), key=padded_tokens), steps.device)
@@ -58,12 +61,11 @@ def measure(
                 _enable_checkpointing(model)
             else:
                 steps.halve(rows)
-        trained = sum(parameter.numel() for parameter in steps.parameters)
-        state = trained * ADAM[recipe.optimizer]
-        peak = torch.cuda.max_memory_allocated() + state if cuda else None
+        peak = torch.cuda.max_memory_allocated() + state - ballast.numel() if cuda else None
         sampler = StepSampler([example.width for example in examples], recipe.batch_size, settings.seed)
         seconds_per_token = _time(steps, examples, [*sampler])
     steps.clear()
+    del ballast
     model.eval()
     if cuda:
         torch.cuda.empty_cache()
@@ -71,11 +73,13 @@ def measure(
         peak = max(peak or 0, generating + trained * 4 + state)
     checkpoint = trained * (4 + ADAM[recipe.optimizer])
     # Those to keep, the best one, and the one that is being written.
-    disk, free = checkpoint * (settings.keep_checkpoints + 2), shutil.disk_usage(folder).free
+    disk, free = checkpoint * (settings.keep_checkpoints + 2) + 4 * trained, shutil.disk_usage(folder).free
+    if settings.merge and recipe.method != "full":
+        disk += weight_bytes(model.config, half())
     if disk > free:
         raise DialsumError(
-            f"{settings.keep_checkpoints + 2} checkpoints of {checkpoint / 1e9:.1f} GB don't fit on the disk of "
-            f"'{folder}', which has {free / 1e9:.1f} GB free",
+            f"{settings.keep_checkpoints + 2} checkpoints of {checkpoint / 1e9:.1f} GB and the model take "
+            f"{disk / 1e9:.1f} GB, and the disk of '{folder}' has {free / 1e9:.1f} GB free",
             "`dialsum cache-clean`, fewer --keep-checkpoints, or another --output-dir",
         )
     epoch = seconds_per_token * sum(example.width for example in examples)
@@ -93,6 +97,21 @@ def measure(
         minutes=epoch * recipe.num_epochs / 60,
         disk_bytes=disk,
     )
+
+
+def _ballast(size: int, device: torch.device) -> torch.Tensor:
+    """Memory that stands for the optimizer's state, which the first step will bring.
+
+    Raises:
+        DialsumError: there is no room for it.
+    """
+    try:
+        return torch.empty(size if device.type == "cuda" else 0, dtype=torch.uint8, device=device)
+    except torch.OutOfMemoryError:
+        raise DialsumError(
+            f"the optimizer's state of {size / 2**30:.1f} GiB does not fit beside the weights",
+            "use --method lora or qlora, or --optimizer paged_adamw_8bit",
+        ) from None
 
 
 def apply(plan: TrainingPlan, loaded: LoadedModel, steps: Steps) -> None:

@@ -15,10 +15,11 @@ from dialsum_cli.errors import DialsumError
 from dialsum_cli.generation.engines import open_summarizer
 from dialsum_cli.metrics.scoring import Score
 from dialsum_cli.models.loading import LoadedModel, load
-from dialsum_cli.models.planning import device
+from dialsum_cli.models.planning import half
 from dialsum_cli.models.trained import save_options
-from dialsum_cli.registry import Recipe
+from dialsum_cli.registry import ModelSpec, Recipe
 from dialsum_cli.reporter import Reporter
+from dialsum_cli.runs import sync
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.summarizer import Summary
 from dialsum_cli.training.evaluation import Evaluator
@@ -45,8 +46,10 @@ def save(loaded: LoadedModel, settings: FinetuneSettings, recipe: Recipe, after:
         loaded.tokenizer.save_pretrained(staging)
         save_options(staging, settings, {"recipe": asdict(recipe), "score": after.final_score, "dialsum": __version__})
         staging.joinpath("README.md").write_text(_card(loaded, recipe, after), encoding="utf-8")
+        sync(staging)
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
+        sync(folder.parent, whole=False)
     except (OSError, SafetensorError) as error:
         raise DialsumError(
             f"can't write the model to '{folder}': {error}", "free some disk, and run the same command again"
@@ -87,6 +90,7 @@ Made by dialsum {__version__} from {base}.
 
 
 def merge(
+    spec: ModelSpec,
     loaded_from: Path,
     settings: FinetuneSettings,
     recipe: Recipe,
@@ -102,12 +106,11 @@ def merge(
     Raises:
         DialsumError: no room for it, or the merged weights write nothing.
     """
-    spec = registry.resolve(str(loaded_from))
-    plain = settings.model_copy(update={"precision": "bf16" if device().type == "cuda" else "fp32"})
-    loaded = load(spec, plain)
+    plain = settings.model_copy(update={"precision": half()})
+    loaded = load(registry.resolve(str(loaded_from)), plain)
     model = cast(Any, loaded.model).merge_and_unload()
     folder = loaded_from.with_name("merged")
-    save(replace(loaded, model=model), settings, replace(recipe, method="full"), after, folder)
+    save(replace(loaded, model=model, spec=spec), settings, replace(recipe, method="full"), after, folder)
     del model, loaded
     with open_summarizer(registry.resolve(str(folder)), plain, reporter) as (_, merged):
         score, written = Evaluator(merged, plain, dev[:CHECKED], reporter).evaluate("merged")

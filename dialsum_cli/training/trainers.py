@@ -28,6 +28,7 @@ from dialsum_cli.errors import DialsumError
 from dialsum_cli.models.loading import LoadedModel, out_of_memory
 from dialsum_cli.registry import Recipe
 from dialsum_cli.reporter import Reporter, Stage
+from dialsum_cli.runs import sync
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.training.batches import AnswerLoss, Example, StepSampler, collate, micro_batches, padded_tokens
 
@@ -129,6 +130,7 @@ class _OurTrainer(Trainer):
     steps: Steps
     sampler: StepSampler
     judge: Judge
+    keep: int  # checkpoints; the trainer's own limit would delete the last one of a finished training
     tokens = 0
     _seconds = _since = 0.0
     _staging: Path | None = None
@@ -175,8 +177,9 @@ class _OurTrainer(Trainer):
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log with the seconds and tokens of training so far, which a resumed run takes up again."""
-        super().log({**logs, "seconds": self.seconds, "tokens": self.tokens}, start_time)
+        """Log with what a resumed run takes up again: seconds and tokens so far, and what fitted into memory."""
+        so_far = {"seconds": self.seconds, "tokens": self.tokens, "micro_batch_tokens": self.steps.budget}
+        super().log({**logs, **so_far}, start_time)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Nothing: nobody reads it."""
@@ -198,13 +201,12 @@ class _OurTrainer(Trainer):
         try:
             with self._aside():
                 super()._save_checkpoint(model, trial)
-            for path in (self._staging / name).rglob("*"):
-                _sync(path)
+            sync(self._staging / name)
             shutil.rmtree(folder / name, ignore_errors=True)  # of a run that was resumed before it
             (self._staging / name).rename(folder / name)
-            _sync(folder)
+            sync(folder, whole=False)
         except (OSError, RuntimeError, SafetensorError) as error:
-            if out_of_memory(error):
+            if isinstance(error, RuntimeError) and not any(text in str(error) for text in _UNWRITTEN):
                 raise
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
             raise DialsumError(
@@ -215,7 +217,7 @@ class _OurTrainer(Trainer):
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging = None
         self.state.best_model_checkpoint = _best(self.state, folder)
-        rotate_checkpoints(str(folder), self.args.save_total_limit, self.state.best_model_checkpoint)
+        rotate_checkpoints(str(folder), self.keep, self.state.best_model_checkpoint)
 
 
 class _CausalTrainer(_OurTrainer):
@@ -232,12 +234,7 @@ TRAINERS: dict[str, tuple[type[_OurTrainer], type[TrainingArguments]]] = {
 }
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+_UNWRITTEN = ("PytorchStreamWriter", "unexpected pos")  # how torch says that a file could not be written
 
 
 def _best(state: TrainerState, folder: Path) -> str | None:
@@ -340,7 +337,6 @@ def train(
         logging_steps=10,
         logging_first_step=True,
         logging_nan_inf_filter=False,
-        save_total_limit=settings.keep_checkpoints,
         load_best_model_at_end=True,
         metric_for_best_model="final_score",
         greater_is_better=True,
@@ -357,13 +353,14 @@ def train(
         eval_dataset=[],  # the judge has its own
         processing_class=loaded.tokenizer,
     )
-    trainer.steps, trainer.sampler, trainer.judge = steps, sampler, judge
+    trainer.steps, trainer.sampler, trainer.judge, trainer.keep = steps, sampler, judge, settings.keep_checkpoints
     trainer.remove_callback(PrinterCallback)  # it prints its log between our data on standard output
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, seconds, state = get_last_checkpoint(str(folder)), 0.0, TrainerState()
     if checkpoint:
         state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
-        seconds, trainer.tokens = state.log_history[-1]["seconds"], state.log_history[-1]["tokens"]
+        last = state.log_history[-1]
+        seconds, trainer.tokens, steps.budget = last["seconds"], last["tokens"], last["micro_batch_tokens"]
         reporter.note(f"{loaded.spec.name}: going on from step {state.global_step}")
     total = int(-(-len(sampler) * recipe.num_epochs // 1))
     with reporter.stage(f"{loaded.spec.name}: training", total, "steps") as stage:

@@ -92,24 +92,33 @@ class _Job:
 
     def finetune_one(self, spec: ModelSpec) -> FinetuneRun:
         """Train one model in its own run folder, from where an unfinished run of it stands."""
+        from dialsum_cli.generation.engines import free_memory
         from dialsum_cli.models.loading import open_checkpoint
         from dialsum_cli.models.preflight import download_bytes
+        from dialsum_cli.models.trained import as_trained
         from dialsum_cli.training.methods import choose
 
         if self.settings.disk_limit is not None:
             limit = parse_bytes(self.settings.disk_limit)
             check_disk_limit(limit, download_bytes(spec), spec.name, self.settings.output_dir)
+        free_memory()  # of a model that failed: what this one may take is decided next
         checkpoint = open_checkpoint(spec)
         if checkpoint.adapter:
             raise RequestError(f"{spec.name} is an adapter already", "fine-tune its base model, or what --merge wrote")
-        choices = choose(checkpoint.spec, checkpoint.config, self.settings)
-        settings = self.settings.model_copy(
+        settings, note = as_trained(self.settings, checkpoint.source.folder)
+        if note:
+            self.reporter.warn(f"{spec.name}: {note}")
+        choices = choose(checkpoint.spec, checkpoint.config, settings)
+        if settings.merge and choices.recipe.method == "full":
+            self.reporter.note(f"{spec.name}: nothing to merge, all weights are trained")
+        settings = settings.model_copy(
             update={**asdict(choices.recipe), "precision": choices.precision, "models": [spec.name]}
         )
         with (
             claim(
                 settings.output_dir / file_name(spec.name),
                 {
+                    "model": checkpoint.spec.source,
                     "weights": checkpoint.base.identity(),
                     "train": self.facts["train"].sha256,
                     "dev": self.facts["dev"].sha256,
@@ -176,7 +185,7 @@ class _Job:
         rows = [(summary.fname, summary.text) for summary in summaries]
         write_submission(folder / "predictions.csv", rows, overwrite=True)
         if settings.merge and recipe.method != "full":
-            merge(folder / "model", settings, recipe, after, self.dev, summaries, reporter)
+            merge(spec, folder / "model", settings, recipe, after, self.dev, summaries, reporter)
         result = FinetuneRun(
             model=spec.name,
             run_dir=folder,
@@ -231,6 +240,7 @@ class _Job:
 
     def _tell(self, spec: ModelSpec, fnames: Sequence[str], what: str) -> None:
         if fnames:
+            fnames = list(dict.fromkeys(fnames))
             some = ", ".join(fnames[:3]) + (" …" if len(fnames) > 3 else "")
             self.reporter.warn(f"{spec.name}: {len(fnames)} of {len(self.train)} {what}: {some}")
 

@@ -258,6 +258,7 @@ def test_an_unfinished_run_is_taken_up_and_a_finished_one_left(tmp_path):
 
 def test_an_unfinished_run_of_another_configuration_is_refused_by_its_keys_until_told_to_start_anew(tmp_path):
     folder = unfinished(tmp_path)
+    (folder / "checkpoints" / "checkpoint-7").mkdir(parents=True)
     changed = CONFIGURATION | {"learning_rate": 2e-4, "train": "2b", "seed": 1}
     for _ in range(2):  # nothing stays locked by a refusal
         with (
@@ -270,6 +271,20 @@ def test_an_unfinished_run_of_another_configuration_is_refused_by_its_keys_until
         assert other != folder
     with claim(tmp_path, changed, resume=True) as again:
         assert again == other
+
+
+def test_a_run_without_a_checkpoint_stands_in_nobodys_way(tmp_path):
+    folder = unfinished(tmp_path)
+    with claim(tmp_path, CONFIGURATION | {"learning_rate": 2e-4}, resume=True) as other:
+        assert other != folder
+
+
+def test_an_unfinished_run_is_found_behind_one_that_is_finished(tmp_path):
+    folder = unfinished(tmp_path)
+    (folder / "checkpoints" / "checkpoint-7").mkdir(parents=True)
+    with claim(tmp_path, CONFIGURATION | {"learning_rate": 2e-4}, resume=False) as other:
+        (other / "result.json").write_text("{}")
+    assert unfinished(tmp_path) == folder
 
 
 HOLD = """
@@ -318,6 +333,8 @@ def test_what_would_train_something_else_does_not_go_on_with_an_unfinished_run(p
     if not root.exists():
         with pytest.raises(KeyboardInterrupt):
             finetune(settings(place, place / "llama", output_dir=root), Interrupting())
+        (configuration,) = root.glob("*/*/configuration.json")
+        (configuration.parent / "checkpoints" / "checkpoint-1").mkdir(parents=True)
     (run,) = finetune(settings(place, place / "llama", output_dir=root, **changed)).runs
     assert run.status == "failed"
     assert "unfinished run" in run.error
