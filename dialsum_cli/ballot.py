@@ -1,5 +1,8 @@
 """What `dialsum ensemble` shows: the systems, how much they agree, and whether the ensemble is worth it."""
 
+from collections import Counter
+from pathlib import PurePath
+
 from rich.text import Text
 
 from dialsum_cli.results import EnsembleResult
@@ -9,45 +12,53 @@ from dialsum_cli.tables import Column, Table
 
 def systems(result: EnsembleResult) -> Table:
     """The systems, and the ensemble beneath where there is a gold to score it by."""
+    scored = result.score is not None
     table = Table(
-        [Column("#"), Column("System", "left"), Column("Final"), Column("95 %", weight=3), Column("Vote", weight=2),
-         Column("Chosen"), Column("Same", weight=4), Column("Empty", weight=1), Column("Left out", weight=1),
-         Column("Family", weight=5)],
+        [Column("#"), Column("System", "left"), *([Column("Final"), Column("95 %", weight=3)] if scored else []),
+         Column("Vote", weight=2), Column("Chosen"), Column("Same", weight=4), Column("Empty", weight=1),
+         Column("Left out", weight=1), Column("Family", weight=5)],
         title=f"Ensemble · {result.rows} rows",
         caption=f"Final = mean of ROUGE-1/2/L, 0-100. {result.signature}" if result.signature else "",
     )  # fmt: skip
-    for number, each in enumerate(result.systems, 1):
+    for number, (name, each) in enumerate(zip(_names(result), result.systems, strict=True), 1):
         table.add(
-            number, short(each.path), *_scored(each.final_score, each.ci95), f"{each.weight:g}", each.chosen, each.same,
+            number, name, *_scored(each.final_score, each.ci95), f"{each.weight:g}", each.chosen, each.same,
             each.empty, each.left_out, each.family, style="bold" if each.path == result.best else "",
         )  # fmt: skip
     if whole := result.score:
-        better = result.verdict == "ensemble"
-        table.add(
-            None,
-            "ensemble",
-            *_scored(whole.final_score, whole.ci95),
-            *[None] * 6,
-            style="green" if better else "yellow",
-        )
+        style = "green" if result.verdict == "ensemble" else "yellow"
+        table.add(None, "ensemble", *_scored(whole.final_score, whole.ci95), *[None] * 6, style=style)
+    if result.decided_by_order:
+        rows = f"{result.decided_by_order} row{'s' * (result.decided_by_order > 1)}"
+        line = f"In {rows} several summaries were agreed with equally: the better system's stands."
+        table.notes.append((line, "dim"))
     return table
 
 
-def _scored(final_score: float | None, interval: tuple[float, float] | None) -> list[str | None]:
-    if final_score is None or interval is None:
-        return [None, None]
+def _names(result: EnsembleResult) -> list[str]:
+    """The systems by the names of their files, longer where these are alike."""
+    paths = [PurePath(each.path) for each in result.systems]
+    names = Counter(path.name for path in paths)
+    return [path.name if names[path.name] == 1 else short(str(path)) for path in paths]
+
+
+def _scored(final_score: float | None, interval: tuple[float, float] | None) -> list[str]:
+    if final_score is None or interval is None:  # nothing has a score where there is no gold
+        return []
     return [f"{final_score:.2f}", f"{interval[0]:.1f}–{interval[1]:.1f}"]
 
 
 def agreement(result: EnsembleResult) -> Table:
     """How much each system says what each other one says: the lower, the more there is to gain, or to lose."""
+    count = len(result.systems)
     table = Table(
-        [Column("#"), Column("Agrees with", "left"), *(Column(str(n)) for n in range(1, len(result.systems) + 1))],
-        title="Agreement · final score of a row's system with a column's as the reference",
-    )
-    for number, each in enumerate(result.systems, 1):
+        [Column("#"), Column("Final score with #", "left"),
+         *(Column(str(number), weight=count + 1 - number) for number in range(1, count + 1))],
+        title="Agreement",
+    )  # fmt: skip
+    for number, (name, each) in enumerate(zip(_names(result), result.systems, strict=True), 1):
         others = [None if other == number else f"{value:.0f}" for other, value in enumerate(each.agreement, 1)]
-        table.add(number, short(each.path), *others)
+        table.add(number, name, *others)
     return table
 
 

@@ -103,7 +103,7 @@ def score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
 
 @command(EnsembleSettings)
 def ensemble(settings: EnsembleSettings, reporter: Reporter) -> EnsembleResult:
-    """Choose, for each dialogue, the summary that the other systems agree with most, and tell whether it is worth it."""
+    """Choose, for each dialogue, the summary that the others agree with most, and tell whether that pays."""
     from dialsum_cli.workflows.ensemble import ensemble
 
     return ensemble(settings, reporter)

@@ -326,6 +326,8 @@ class PredictResult(Result):
     sha256: str
     run_dir: Path
     check: CheckResult
+    samples: list[Path] = []
+    """Files with all samples, where they were kept."""
 
 
 class Diagnostics(Result):

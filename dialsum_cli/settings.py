@@ -19,7 +19,7 @@ from dialsum_cli.errors import RequestError
 BUNDLED = Path(__file__).parent / "data" / "bundled"
 ENV_PREFIX = "DIALSUM_"
 CACHES = ("hub", "leftovers", "xet", "datasets", "wandb", "inductor", "triton")
-CACHES_IF_ASKED = ("hub-data", "uv", "pip", "checkpoints")
+CACHES_IF_ASKED = ("hub-data", "wandb-staging", "uv", "pip", "checkpoints")
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -164,9 +164,7 @@ Size = Annotated[str, AfterValidator(_size)]
 Age = Annotated[str, AfterValidator(_age)]
 Models = Annotated[Names, AfterValidator(_models), Field(min_length=1)]
 Model = Annotated[str, AfterValidator(_model)]
-Numbers = Annotated[
-    dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_numbers)
-]
+Numbers = Annotated[dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_numbers)]
 Columns = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_known_columns)]
 
 
@@ -519,6 +517,18 @@ class PredictSettings(DataSettings, EngineSettings, RunSettings, TrackingSetting
     long_dialogue: Literal["cut", "chunk"] = "cut"
     """What doesn't fit into the model loses turns from its middle, or is summarised in parts, then their summaries."""
 
+    num_samples: int | None = Field(None, ge=1)
+    """Draw so many summaries of each dialogue, and keep the one that the others agree with most (MBR)."""
+
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """How freely samples are drawn: below 1 the likely tokens become likelier."""
+
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Draw samples from the likeliest tokens that have this probability together."""
+
+    keep_samples: Path | None = None
+    """Write all samples too, numbered: samples.csv becomes samples-1.csv and so on, files for `dialsum ensemble`."""
+
     output_dir: Path = Path("runs/predict")
     """Folder in which this run gets a folder of its own."""
 
@@ -637,7 +647,7 @@ class CacheCleanSettings(Settings):
     """Clean these caches alone: hub, leftovers, xet, datasets, wandb, inductor, triton, or one that --include names."""
 
     include: Caches = []
-    """Clean these as well: hub-data (data sets and spaces), uv, pip, checkpoints (of runs that are done)."""
+    """Clean these as well: hub-data, wandb-staging (perhaps not uploaded yet), uv, pip, checkpoints (of finished runs)."""
 
     older_than: Age | None = None
     """Delete only what nobody has used for this long, as in 30d, 12h or 8w."""

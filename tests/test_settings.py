@@ -46,6 +46,9 @@ def sample(command: str, name: str) -> str:
         "older_than": "30d",
         "max_size": "60GB",
         "disk_limit": "80GB",
+        "weights": "r1=1,r2=2",
+        "system_weights": "a.csv=2,b 가.csv=0.5",
+        "max_length_ratio": "1.5",
     }
     if name in named:
         return named[name]
@@ -72,11 +75,12 @@ def typed(command: str, arguments: list[str]) -> Any:
 
 
 def required(command: str) -> list[str]:
-    return {"score": ["a.csv", "b 가.csv"], "check": ["a.csv"]}.get(command, [])
+    return {"score": ["a.csv", "b 가.csv"], "ensemble": ["a.csv", "b 가.csv"], "check": ["a.csv"]}.get(command, [])
 
 
 def required_values(command: str) -> dict[str, Any]:
-    return {"score": {"files": ["a.csv", "b 가.csv"]}, "check": {"submission": "a.csv"}}.get(command, {})
+    files = {"files": ["a.csv", "b 가.csv"]}
+    return {"score": files, "ensemble": files, "check": {"submission": "a.csv"}}.get(command, {})
 
 
 @each_command

@@ -1,5 +1,6 @@
 """`dialsum ensemble`: choose among the summaries of several systems by minimum Bayes risk."""
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,12 @@ from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import EnsembleResult, EnsembleSystem, Scores
 from dialsum_cli.settings import EnsembleSettings
 
-FAMILY = 70.0
-"""Mean final score with each other from which on two systems count as one family."""
+FAMILY = 60.0
+"""Mean final score with each other from which on two systems count as one family.
+
+Measured: draws of one model at temperature 0.5 agree by 60 to 75, the two bundled models, trained on the same data, by
+50, two fine-tunings of KoBART by 46.
+"""
 EVERYTHING = 0.95
 """Share of the rows from which on one family or system has won everything."""
 
@@ -33,13 +38,17 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
 
     Raises:
         DataError: a file can't be read, or the ids of two files differ.
-        RequestError: the output exists, or is one of the files to read.
+        RequestError: the output exists, or is one of the files to read; or `refs` without a gold.
         MissingPartError: Mecab isn't installed as it has to be.
         DialsumError: Mecab's dictionary is another one, or the output can't be written.
     """
     reporter = reporter or QuietReporter()
     if settings.output.resolve() in {path.resolve() for path in (*settings.files, *settings.gold)}:
         raise RequestError(f"'{settings.output}' is one of the files to read", "give another name to write to")
+    if settings.refs != "mean" and not settings.gold:
+        raise RequestError(
+            f"--refs {settings.refs} means nothing without --gold", "leave it out, or add --gold DEV.csv"
+        )
     check_output(settings.output, overwrite=settings.overwrite)
     tokenizer = tokenizer_named(settings.tokenizer, allow_other_dictionary=settings.allow_other_dictionary)
     if tokenizer.dictionary not in ("none", DICTIONARY):
@@ -49,7 +58,7 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
     if references:
         scores = score_all(summaries, references, refs=settings.refs, tokenizer=tokenizer, seed=settings.seed)
     preference = _preference(settings, scores)
-    tally = _Tally.of(len(summaries))
+    tally = _Tally()
     with reporter.stage("Choosing", len(fnames), "dialogues") as stage:
         for candidates in zip(*summaries, strict=True):
             tally.count(candidates, _choose(candidates, settings, tokenizer, preference))
@@ -62,7 +71,7 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
         verdict="unknown",
         systems=_systems(settings, tally, scores),
         decided_by_order=tally.tied,
-        left_out=sum(tally.left_out),
+        left_out=tally.left_out.total(),
     )
     if references:
         [whole] = score_all([tally.chosen], references, refs=settings.refs, tokenizer=tokenizer, seed=settings.seed)
@@ -119,21 +128,16 @@ def _choose(
 
 @dataclass(slots=True)
 class _Tally:
-    """What is counted while the dialogues go by; each list has one entry per system."""
+    """What is counted while the dialogues go by, by system."""
 
-    wins: list[int]
-    same: list[int]
-    empty: list[int]
-    left_out: list[int]
-    agreement: list[list[float]]
-    """Sums of the scores with each system as the reference, 0 to 1."""
     chosen: list[str] = field(default_factory=list)
+    wins: Counter[int] = field(default_factory=Counter)
+    same: Counter[int] = field(default_factory=Counter)
+    empty: Counter[int] = field(default_factory=Counter)
+    left_out: Counter[int] = field(default_factory=Counter)
+    agreement: defaultdict[tuple[int, int], float] = field(default_factory=lambda: defaultdict(float))
+    """Sums of scores, 0 to 1: of a system with another one as the reference."""
     tied: int = 0
-
-    @classmethod
-    def of(cls, systems: int) -> "_Tally":
-        """Nothing yet."""
-        return cls(*([0] * systems for _ in range(4)), agreement=[[0.0] * systems for _ in range(systems)])
 
     def count(self, candidates: Sequence[str], choice: Choice) -> None:
         """One dialogue's candidates and which of them was chosen."""
@@ -146,12 +150,12 @@ class _Tally:
             self.empty[system] += not row[system].rouge1
             self.left_out[system] += system in choice.left_out
             for other, pair in enumerate(row):
-                self.agreement[system][other] += pair.mean
+                self.agreement[system, other] += pair.mean
 
 
 def _systems(settings: EnsembleSettings, tally: _Tally, scores: Sequence[Score]) -> list[EnsembleSystem]:
-    rows = len(tally.chosen)
-    agreement = [[100 * total / rows for total in row] for row in tally.agreement]
+    rows, systems = len(tally.chosen), range(len(settings.files))
+    agreement = [[100 * tally.agreement[one, other] / rows for other in systems] for one in systems]
     return [
         EnsembleSystem(
             path=str(path), weight=weight, family=family, agreement=mine, chosen=tally.wins[system],
@@ -205,7 +209,7 @@ def _warn(result: EnsembleResult, reporter: Reporter) -> None:
         )
     for each in systems:
         if each.empty:
-            reporter.warn(f"'{each.path}': {each.empty} of {rows} summaries have no word and agree with nothing")
+            reporter.warn(f"'{each.path}': of {rows} summaries {each.empty} without a word, which agree with nothing")
     winner = max(systems, key=lambda each: each.same)
     if winner.same >= EVERYTHING * rows:
         reporter.warn(f"'{winner.path}' wins everything: {winner.same} of {rows} rows are as it wrote them")
@@ -213,7 +217,9 @@ def _warn(result: EnsembleResult, reporter: Reporter) -> None:
         members = [each for each in systems if each.family == number]
         listed = ", ".join(f"'{each.path}'" for each in members)
         if len(members) == len(systems) and len(members) > 2:
-            reporter.warn(f"all systems are one family, so much alike that they can add little to each other: {listed}")
+            reporter.warn(
+                f"all systems are one family, so much alike that they can hardly correct each other: {listed}"
+            )
         elif 1 < len(members) < len(systems) and sum(each.chosen for each in members) >= EVERYTHING * rows:
             reporter.warn(
                 f"one family wins everything, because its members vote for each other: {listed}; "

@@ -1,7 +1,7 @@
 """`dialsum predict`: summarise dialogues into a submission file."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -11,11 +11,12 @@ from time import perf_counter
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import Dialogue, stream_dialogues, survey
 from dialsum_cli.data.template import order_of, read_layout
-from dialsum_cli.data.writing import check_output, open_submission
+from dialsum_cli.data.writing import Submission, check_output, open_submission
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.fitness import Inspector
 from dialsum_cli.generation.choice import check_engine, open_engine
 from dialsum_cli.long_dialogues import Chunked, Measuring, fits
+from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.models.baselines import BASELINES
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
@@ -38,7 +39,8 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
     could be looked up.
 
     Raises:
-        RequestError: the output exists; no such model or prompt; the data or the template can't be read.
+        RequestError: the output exists; no such model or prompt; the data or the template can't be read; samples are
+            asked of what can't draw any.
         DialsumError: the model can't be loaded, the output not be written, or the data changed meanwhile.
     """
     reporter = reporter or QuietReporter()
@@ -46,6 +48,7 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
     check_output(settings.output, overwrite=settings.overwrite)
     served = settings.api_model if settings.served else None
     spec = registry.served(served) if served else registry.resolve(settings.model)
+    _check_sampling(settings, spec)
     load_prompt(settings.prompt)
     layout = read_layout(settings.template) if settings.template else None
     before = _stamp(settings.data)
@@ -61,17 +64,21 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
         held: list[tuple[str, str]] = []
         with (
             open_submission(settings.output, layout, overwrite=settings.overwrite) as submission,
+            _open_samples(settings) as kept,
             reporter.stage(spec.name, facts.rows, "dialogues") as stage,
             _opened(spec, settings, reporter) as (summarizer_of, revision),
             closing(_stream(settings)) as stream,
         ):
             for number, dialogues in enumerate(_parts(stream, facts.rows)):
-                summaries = job.summarise(summarizer_of(number), dialogues, stage.advance)
+                summarizer = summarizer_of(number)
+                summaries = job.summarise(summarizer, dialogues, stage.advance)
                 rows = [(summary.fname, summary.text) for summary in summaries]
                 if order is None:
                     submission.write(rows)
                 else:
                     held += rows
+                if kept:
+                    _keep_samples(summarizer, dialogues, kept)
                 tracker.log_texts(
                     f"summaries-{number}" if number else "summaries",
                     ("fname", "dialogue", "summary"),
@@ -97,6 +104,7 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
             sha256=submission.sha256,
             run_dir=run.folder,
             check=verdict,
+            samples=[each.path for each in kept],
         )
         run.write_json(
             "provenance.json", provenance(data=facts.model_dump(), model=spec.source or spec.name, revision=revision)
@@ -142,12 +150,68 @@ def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer
     The first part's has no number: all that fits into one part shares it, whatever `--limit` says.
     """
     ingredients = {**engine.ingredients(), "long_dialogue": settings.long_dialogue} | ({"part": part} if part else {})
-    resumed = Resumed(engine, SummaryStore(settings.output_dir / "summaries", ingredients))
+    folder = settings.output_dir / "summaries"
+    if settings.num_samples is None:
+        resumed: Summarizer = Resumed(engine, SummaryStore(folder, ingredients))
+    else:
+        from dialsum_cli.generation.samples import elected
+
+        sampling = settings.num_samples, settings.temperature, settings.top_p, settings.seed
+        resumed = elected(engine, sampling, folder, ingredients)
     if settings.long_dialogue == "cut":
         return resumed
     if not isinstance(engine, Measuring):
         raise RequestError("this engine can't tell what fits into the model", "leave out --long-dialogue chunk")
     return Chunked(resumed, partial(fits, engine))
+
+
+def _check_sampling(settings: PredictSettings, spec: ModelSpec) -> None:
+    """Refuse, before any work, samples of what draws none, and options that only samples have.
+
+    Raises:
+        RequestError: such an option; or a file of samples is there already.
+        MissingPartError: there are samples to choose from, and Mecab isn't installed as it has to be.
+    """
+    if settings.num_samples is None:
+        for name in ("temperature", "top_p", "keep_samples"):
+            if getattr(settings, name) != PredictSettings.model_fields[name].default:
+                raise RequestError(f"--{name.replace('_', '-')} means nothing without samples", "add --num-samples 8")
+        return
+    if settings.served or settings.engine == "vllm" or spec.kind == "baseline":
+        whom = spec.name if spec.kind == "baseline" else "a server" if settings.served else "--engine vllm"
+        raise RequestError(f"--num-samples means nothing to {whom}", "leave it out, or give a model for --engine hf")
+    if settings.num_beams > 1:
+        raise RequestError("--num-samples draws tokens, --num-beams searches for the best", "leave one of them out")
+    tokenizer()
+    if settings.keep_samples and settings.long_dialogue == "chunk":
+        raise RequestError("--keep-samples: what is summarised in parts has no samples of its own", "leave one out")
+    for path in _sample_files(settings):
+        if path.resolve() == settings.output.resolve():
+            raise RequestError(f"'{path}' is the output as well", "give --keep-samples another name")
+        check_output(path, overwrite=settings.overwrite)
+
+
+def _sample_files(settings: PredictSettings) -> list[Path]:
+    path = settings.keep_samples
+    numbers = range(1, (settings.num_samples or 0) + 1) if path else ()
+    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in numbers if path]
+
+
+@contextmanager
+def _open_samples(settings: PredictSettings) -> Iterator[list[Submission]]:
+    """A submission for each sample's number; none where they aren't kept."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(open_submission(path, overwrite=settings.overwrite)) for path in _sample_files(settings)
+        ]
+
+
+def _keep_samples(summarizer: Summarizer, dialogues: Sequence[Dialogue], kept: Sequence[Submission]) -> None:
+    from dialsum_cli.generation.samples import Elected
+
+    assert isinstance(summarizer, Elected), "`_check_sampling` lets nothing else keep samples"
+    for number, submission in enumerate(kept):
+        submission.write((each.fname, summarizer.samples[each.fname][number]) for each in dialogues)
 
 
 @dataclass(slots=True)

