@@ -647,7 +647,7 @@ class CacheCleanSettings(Settings):
     """Clean these caches alone: hub, leftovers, xet, datasets, wandb, inductor, triton, or one that --include names."""
 
     include: Caches = []
-    """Clean these as well: hub-data, wandb-staging (perhaps not uploaded yet), uv, pip, checkpoints (of finished runs)."""
+    """Clean these as well: hub-data, wandb-staging (perhaps not uploaded), uv, pip, checkpoints (of finished runs)."""
 
     older_than: Age | None = None
     """Delete only what nobody has used for this long, as in 30d, 12h or 8w."""

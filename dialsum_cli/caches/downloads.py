@@ -1,14 +1,14 @@
 """What a run downloads: whether the disk may take it, and how it is deleted again."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from dialsum_cli.caches.census import take, total
 from dialsum_cli.caches.execute import Outcome, execute
-from dialsum_cli.caches.guards import bases_of_adapters
+from dialsum_cli.caches.guards import bases_of_adapters, bases_of_folder
 from dialsum_cli.caches.plan import Decision, Plan
 from dialsum_cli.caches.roots import Root, locate
 from dialsum_cli.caches.scan import IGNORED, STORE, item_of
@@ -41,34 +41,58 @@ class Before:
 
 
 def delete_downloads(repository: str, before: Before, note: Callable[[str], None]) -> Outcome:
-    """Delete what has come into the hub's cache since `before` of a model and of the base of its adapter.
+    """Delete what has come into the hub's cache since `before` of a model and of the base of an adapter.
 
     A repository that was there keeps what it had, byte for byte; files that another process has open stay.
 
     Args:
-        repository: Hugging Face id; of what is none, a folder or a baseline, nothing was downloaded.
+        repository: Hugging Face id, or a folder: of an adapter in one, the base was downloaded. A baseline is neither.
         before: what was there when the run began.
         note: is told where another clean-up has to be waited for.
+
+    Raises:
+        RequestError: which base an adapter has can't be read.
     """
     root = _hub()
-    folder = root and _folder(root, repository)
-    if not root or not folder or not folder.is_dir():
+    if root is None:
         return Outcome((), (), 0)
+    if os.path.isdir(repository):
+        folders = [_folder(root, base) for base in bases_of_folder(Path(repository))]
+    elif folder := _folder(root, repository):
+        folders = [folder, *(_folder(root, base) for base in bases_of_adapters(folder))]
+    else:
+        folders = []
+    there = [folder for folder in dict.fromkeys(folders) if folder and folder.is_dir()]
+    # Shared blobs first: the hub finds a blob by the links that lead to it, and deletes those with it.
+    outcomes = [_delete_fresh(root, there, repository, before, note, shared=shared) for shared in (True, False)]
+    failed = {decision.item.path: decision for outcome in outcomes for decision in outcome.failed}  # perhaps twice
+    return Outcome(
+        tuple(decision for outcome in outcomes for decision in outcome.deleted),
+        tuple(failed.values()),
+        sum(outcome.freed_bytes for outcome in outcomes),
+    )
+
+
+def _delete_fresh(
+    root: Root, folders: Sequence[Path], name: str, before: Before, note: Callable[[str], None], *, shared: bool
+) -> Outcome:
+    """Delete what is new in these repositories: the links to shared blobs alone, or all."""
     items = []
-    bases = (_folder(root, base) for base in bases_of_adapters(folder))
-    for each in dict.fromkeys((folder, *(base for base in bases if base and base.is_dir()))):
-        known = before.paths.get(each.name)
+    for folder in folders:
+        known = before.paths.get(folder.name)
         if known is None:
-            items.append(item_of(root, each, "hub", repository))
+            items += [] if shared else [item_of(root, folder, "hub", name)]
             continue
-        for ref in sorted(path for path in each.glob("refs/**/*") if path in before.refs):
+        for ref in sorted(path for path in folder.glob("refs/**/*") if path in before.refs):
             if ref.read_bytes() != before.refs[ref]:  # it leads to a commit that goes
                 write_atomically(ref, before.refs[ref], overwrite=True)
         there = {"", *known}
-        fresh = [path for path in _walk(each) if path not in there and os.path.dirname(path) in there]
+        fresh = [path for path in _walk(folder) if path not in there and os.path.dirname(path) in there]
+        if shared:
+            fresh = [path for path in fresh if path.startswith("blobs") and (folder / path).is_symlink()]
         # Refs first, then links, then what they lead to: a process that is killed leaves no loose end.
         fresh.sort(key=lambda path: (not path.startswith("refs"), path.startswith("blobs"), path))
-        items += [item_of(root, each / path, "hub", f"{repository}: {path}") for path in fresh]
+        items += [item_of(root, folder / path, "hub", f"{name}: {path}") for path in fresh]
     doomed = (Decision(item, item.census.freed, "downloaded by this run") for item in items if not item.stays)
     return execute(Plan(tuple(doomed)), note)
 
@@ -79,9 +103,11 @@ def check_disk_limit(limit: int, missing: int, repository: str, runs: Path) -> N
     Raises:
         DialsumError: they would; the remedy frees what is needed, as far as caches can.
     """
+    if missing == 0:
+        return
     caches = total(take(root.path) for root in locate(CACHES, ()))
     in_runs = take(runs).bytes if runs.exists() else 0
-    if missing == 0 or caches + in_runs + missing <= limit:
+    if caches + in_runs + missing <= limit:
         return
     room = limit - in_runs - missing
     message = (
@@ -91,7 +117,10 @@ def check_disk_limit(limit: int, missing: int, repository: str, runs: Path) -> N
     if room < 0:
         raise DialsumError(message, f"raise --disk-limit, or delete runs in '{runs}'")
     size = f"{room // 10**8 / 10}GB" if room >= 10**9 else f"{room}B"
-    raise DialsumError(message, f"`dialsum cache-clean --keep {quote(repository)} --max-size {size}`")
+    usual = Path("runs")  # where the clean-up looks for runs unless it is told
+    outside = not runs.resolve().is_relative_to(usual.resolve())
+    given = [f" --runs {quote(str(each))}" for each in (usual, *([runs] if outside else [])) if each.is_dir()]
+    raise DialsumError(message, f"`dialsum cache-clean --keep {quote(repository)} --max-size {size}{''.join(given)}`")
 
 
 def _hub() -> Root | None:

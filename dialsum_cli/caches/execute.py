@@ -5,11 +5,12 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from time import monotonic
 
 from huggingface_hub import HFCacheInfo, scan_cache_dir
 
@@ -20,6 +21,7 @@ from dialsum_cli.caches.roots import Root
 from dialsum_cli.caches.scan import STORE, Item, trash
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+SECOND = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def execute(plan: Plan, note: Callable[[str], None]) -> Outcome:
         decisions = list(group)
         try:
             with _opened(root, note) as opened:
-                in_use = list(open_files([root.path]))
+                in_use = _InUse(root.path)
                 results = [_attempt(decision.item, opened, in_use) for decision in decisions]
         except (_Refused, OSError) as error:  # of the root: nothing in it can be deleted
             results = [(0, _reason(error))] * len(decisions)
@@ -67,11 +69,24 @@ def execute(plan: Plan, note: Callable[[str], None]) -> Outcome:
     return Outcome(tuple(deleted), tuple(failed), freed)
 
 
-def _attempt(item: Item, opened: _Open, in_use: Sequence[Guard]) -> tuple[int, str]:
+class _InUse:
+    """The files of a root that other processes have open, as of the last second: looking takes a while."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._found, self._looked = root, list[Guard](), -SECOND
+
+    def now(self) -> list[Guard]:
+        if monotonic() - self._looked >= SECOND:
+            self._found = list(open_files([self._root]))
+            self._looked = monotonic()
+        return self._found
+
+
+def _attempt(item: Item, opened: _Open, in_use: _InUse) -> tuple[int, str]:
     """Delete an item; returns the bytes that this freed, and why it is not all gone."""
     try:
-        for path, who in in_use:
-            if path.is_relative_to(item.path):
+        for path, who in in_use.now():
+            if path.is_relative_to(item.path) or (_is_blob(item) and path == item.path.resolve()):
                 raise _Refused(who)
         return _clear(item) if item.root.command else _delete(item, opened)
     except (_Refused, OSError) as error:
@@ -149,15 +164,17 @@ def _delete(item: Item, opened: _Open) -> tuple[int, str]:
     try:
         _check(item, os.lstat(item.path))
         before = take(item.path)
-    except FileNotFoundError:
-        raise _Refused("it was gone already") from None
+    except FileNotFoundError:  # somebody else has deleted it meanwhile
+        return 0, ""
     if (before.files, before.modified) != (item.census.files, item.census.modified):
         raise _Refused("it has changed since the plan was made")
     if item.path.parent == trash(item.root):  # an earlier clean-up has moved it
         shared, slot = 0, item.path.name
     else:
         is_repository = item.cache in ("hub", "hub-data") and item.path.parent == item.root.path
-        shared = _unshare(item) if is_repository else 0
+        shared = _unshare(item) if is_repository or _is_blob(item) else 0
+        if not os.path.lexists(item.path):
+            return shared, ""  # a blob, and the links that led to it
         slot = _move(item, opened)
         if is_repository:
             _through_the_hub(trash(item.root) / slot)
@@ -199,19 +216,29 @@ def _through_the_hub(moved: Path) -> None:
 
 
 def _unshare(item: Item) -> int:
-    """Let the hub's own strategy delete the shared files to which only this repository links; returns their bytes."""
-    blobs = item.path / "blobs"
-    store = item.root.path / STORE
-    if not store.is_dir() or not blobs.is_dir() or not any(path.is_symlink() for path in blobs.iterdir()):
+    """Let the hub's own strategy delete the shared files to which only this repository, or blob, links.
+
+    Returns:
+        Their bytes.
+    """
+    store, blobs = item.root.path / STORE, item.path / "blobs"
+    links = {path for path in ([item.path] if _is_blob(item) else blobs.glob("*")) if path.is_symlink()}
+    if not links or not store.is_dir():
         return 0
     if not hasattr(HFCacheInfo, "delete_files"):
         raise _Refused("its files are shared, and only huggingface_hub 2.4 and newer can delete such")
-    before, cache = take(store), scan_cache_dir(item.root.path)
-    files = {file for repo in cache.repos if repo.repo_path == item.path
-             for revision in repo.revisions for file in revision.files}  # fmt: skip
+    watched = [store, item.path.parents[1]] if _is_blob(item) else [store]
+    before, cache = sum(take(each).freed for each in watched), scan_cache_dir(item.root.path)
     # A link in a snapshot may lead anywhere, and the strategy deletes what it leads to.
-    cache.delete_files(*(file for file in files if file.blob_path.parent == blobs)).execute()
-    return before.freed - take(store).freed
+    files = {file for repo in cache.repos for revision in repo.revisions for file in revision.files
+             if file.blob_path in links}  # fmt: skip
+    cache.delete_files(*files).execute()
+    return before - sum(take(each).freed for each in watched)
+
+
+def _is_blob(item: Item) -> bool:
+    """Whether it is one file of a hub's repository, under REPOSITORY/blobs."""
+    return item.cache == "hub" and item.path.parent.name == "blobs" and item.path.parents[2] == item.root.path
 
 
 def _clear(item: Item) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from dialsum_cli.caches.roots import TOKENS, all_paths
 from dialsum_cli.errors import RequestError
 
 Guard = tuple[Path, str]  # what is at or below this path stays, and why
+OTHER_RUNS = "mend or remove that file, or name other --runs"
 
 
 def guards(roots: Iterable[Path], runs: Sequence[Path]) -> list[Guard]:
@@ -52,35 +53,61 @@ def _open_in(process: str) -> Iterator[str]:
 
 
 def bases_of_runs(runs: Iterable[Path]) -> dict[str, str]:
-    """The models, ids or paths, that run folders are based on, with the run.
+    """The models, ids or paths, that run folders are based on, with the run; hidden folders are still being written.
 
     Raises:
         RequestError: what a run is based on can't be read: it might be anything.
     """
     bases = {}
-    for folder in runs:
-        for name in ("provenance.json", "configuration.json", "adapter_config.json"):
-            for path in sorted(folder.glob(f"**/{name}")):
-                if base := _base(path):
-                    bases[base] = str(path.parent)
+    for run in runs:
+        for folder, inner, files in os.walk(run, onerror=_unreadable):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            for name in ("provenance.json", "configuration.json", "adapter_config.json"):
+                if name in files and (base := _base(Path(folder, name), OTHER_RUNS)):
+                    bases[base] = folder
     return bases
 
 
 def bases_of_adapters(repository: Path) -> set[str]:
-    """The models that a cached repository's adapters are based on."""
-    return {base for path in sorted(repository.glob("snapshots/*/adapter_config.json")) if (base := _base(path))}
+    """The models that a cached repository's adapters are based on.
+
+    Raises:
+        RequestError: an adapter can't be read.
+    """
+    remedy = f"delete the folder '{repository}': it is downloaded again when it is needed"
+    return _bases(sorted(repository.glob("snapshots/*/adapter_config.json")), remedy)
 
 
-def _base(path: Path) -> str | None:
+def bases_of_folder(folder: Path) -> set[str]:
+    """The model that an adapter in a folder, or in the folder of a run, is based on.
+
+    Raises:
+        RequestError: the adapter can't be read.
+    """
+    return _bases([folder / inner / "adapter_config.json" for inner in ("", "model")], "copy that folder again")
+
+
+def _bases(paths: Iterable[Path], remedy: str) -> set[str]:
+    return {base for path in paths if (base := _base(path, remedy))}
+
+
+def _base(path: Path, remedy: str) -> str | None:
     try:
         content = json.loads(path.read_bytes())
         base = content.get("base_model_name_or_path") or content.get("model")
+    except FileNotFoundError:  # it has gone since it was listed
+        return None
     except (OSError, ValueError, AttributeError) as error:
         line = " ".join(str(error).split())
-        raise RequestError(
-            f"can't tell which model '{path}' is based on: {line}", "mend or remove that file, or name other --runs"
-        ) from None
+        raise RequestError(f"can't tell which model '{path}' is based on: {line}", remedy) from None
     return base if isinstance(base, str) else None
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # it has gone since it was listed
+        raise RequestError(
+            f"can't tell which models the runs in '{error.filename}' are based on: {error.strerror}", OTHER_RUNS
+        )
 
 
 def unsynced_runs(runs: Iterable[Path]) -> list[Path]:

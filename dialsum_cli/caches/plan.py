@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -67,17 +67,21 @@ def make_plan(wishes: Wishes) -> Plan:
     roots = locate(tuple(wishes.caches), wishes.runs)
     items = scan(roots, tuple(wishes.caches))
     reasons, absent = _named(items, wishes.keep)
+    _guard(items, reasons, guards((root.path for root in roots), wishes.runs))
     for item in items:
         if reason := _must_stay(item, wishes):
             reasons.setdefault(item.path, reason)
     _protect(items, reasons, bases_of_runs(wishes.runs), "base of the run '{}'")
-    adapters = {item.name: base for item in items if item.cache == "hub" and item.path in reasons and not item.stays
-                for base in bases_of_adapters(item.path)}  # fmt: skip
-    _protect(items, reasons, {base: name for name, base in adapters.items()}, "base of '{}', which stays")
-    _guard(items, reasons, guards((root.path for root in roots), wishes.runs))
+    may_stay = wishes.unused_for is not None or wishes.max_size is not None  # whatever nothing speaks for
+    adapters = [(item, base) for item in items if item.cache == "hub" and (may_stay or item.path in reasons)
+                for base in sorted(bases_of_adapters(item.path))]  # fmt: skip
+    for adapter, base in adapters:
+        if adapter.path in reasons:
+            _protect(items, reasons, {base: adapter.name}, "base of '{}', which stays")
+    items = [replace(item, used=_used(item, adapters)) for item in items]
     if unsynced := unsynced_runs(wishes.runs):
         for item in items:
-            if item.cache == "wandb" and item.root.path.name == "staging":
+            if item.cache == "wandb-staging":
                 reasons.setdefault(item.path, f"'{unsynced[0]}' is not uploaded yet: `wandb sync` does that")
     return decide(items, reasons, wishes, absent)
 
@@ -181,8 +185,18 @@ def _protect(items: Sequence[Item], reasons: dict[Path, str], bases: Mapping[str
     """Keep the models that something is based on, which names them by their id or by a path in the cache."""
     for item in items:
         for base, who in bases.items():
-            if item.name == base or Path(os.path.realpath(base)).is_relative_to(item.path):
+            if _is_called(base, item):
                 reasons.setdefault(item.path, because.format(who))
+
+
+def _is_called(base: str, item: Item) -> bool:
+    return item.name == base or Path(os.path.realpath(base)).is_relative_to(item.path)
+
+
+def _used(item: Item, adapters: Sequence[tuple[Item, str]]) -> float:
+    """When an item was last used: as the base of an adapter, with that, and a moment later, so that it goes later."""
+    users = [adapter.used + 0.001 for adapter, base in adapters if _is_called(base, item)]
+    return max([item.used, *users])
 
 
 def _guard(items: Sequence[Item], reasons: dict[Path, str], found: Sequence[Guard]) -> None:

@@ -71,8 +71,8 @@ def locate(caches: Sequence[str], runs: Sequence[Path]) -> list[Root]:
 
 
 def all_paths() -> list[Path]:
-    """Where caches are looked for without being asked, whether they exist or not."""
-    return [place.path.resolve() for place in _places(CACHES, ())]
+    """Where caches are looked for without running their tools, whether they exist or not."""
+    return [place.path.resolve() for place in _places((*CACHES, "wandb-staging"), ())]
 
 
 def _places(caches: Sequence[str], runs: Sequence[Path]) -> Iterator[_Place]:
@@ -90,13 +90,13 @@ def _places(caches: Sequence[str], runs: Sequence[Path]) -> Iterator[_Place]:
         variable = _first("HF_DATASETS_CACHE")
         folder = Path(os.environ["HF_DATASETS_CACHE"]) if variable else home / "datasets"
         yield _Place("datasets", folder, folder if variable else home, variable or home_variable)
-    if "wandb" in caches:
-        for variable, default, inner in (
-            ("WANDB_CACHE_DIR", user_cache_dir("wandb"), "artifacts"),
-            ("WANDB_DATA_DIR", user_data_dir("wandb"), "artifacts/staging"),
-        ):
+    for cache, variable, default, inner in (
+        ("wandb", "WANDB_CACHE_DIR", user_cache_dir("wandb"), "artifacts"),
+        ("wandb-staging", "WANDB_DATA_DIR", user_data_dir("wandb"), "artifacts/staging"),
+    ):
+        if cache in caches:
             base = Path((_first(variable) and os.environ[variable]) or default)
-            yield _Place("wandb", base / inner, base, variable)
+            yield _Place(cache, base / inner, base, variable)
     if "inductor" in caches:
         user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())  # as torch._inductor.runtime.cache_dir_utils has it
         default = f"{tempfile.gettempdir()}/torchinductor_{user}"

@@ -22,7 +22,17 @@ REPOSITORY = re.compile(r"(model|dataset|space|kernel)s--(.+)", re.DOTALL)
 STORE = "blobs"  # of the hub's cache, from huggingface_hub 2 on: files that several repositories share
 IGNORED = {".locks", "CACHEDIR.TAG", ".DS_Store", "Thumbs.db", "desktop.ini"}  # by scan_cache_dir as well
 HOUR = 3600
-CAN_TELL_OPEN_FILES = Path("/proc/self/fd").is_dir()
+
+# What a tool makes in its cache's folder, by name; whatever else is there is somebody else's.
+MADE = {
+    "datasets": re.compile(r"downloads|.+\.lock"),
+    "xet": re.compile(r"logs|https?_\w*-[\w-]{16}"),  # hf_xet: 16 characters of its endpoint, 16 of the endpoint's hash
+    "triton": re.compile(r"[A-Z2-7]{52}|[0-9a-f]{32}|[0-9a-f]{64}"),  # a key in base32; an older one in hex
+    "inductor": re.compile(
+        r"[a-z2-7]{2}|aoti_eager|aotautograd|autoheuristic|bisect|cache|dynamo|fxgraph|gcc|locks|memoizer_cache\.\w+|"
+        r"precompiled_headers|tmp\w{8}(\.py)?|torch_cutlass|triton|unhashed_kernel_inputs"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +100,25 @@ def _entries(root: Root) -> Iterator[Item]:
     for item in _present(lambda path: item_of(root, path, root.cache), root.path.iterdir()):
         if item.path == trash(root):
             continue
+        if not item.stays and not _is_made_by(root.cache, item.path):
+            item = replace(item, stays=True, why=f"not of {root.cache}'s making")
         if root.cache == "checkpoints":
             item = replace(item, name=printable(item.path))
             if not (root.path.parent / "result.json").is_file():
                 item = replace(item, stays=True, why="its run is unfinished, and goes on from it")
         yield item
     yield from _trash(root)
+
+
+def _is_made_by(cache: str, path: Path) -> bool:
+    """Whether something in a cache's folder, which may be the user's as well, is what the cache's tool makes."""
+    if cache not in MADE or (MADE[cache].fullmatch(path.name) and not path.is_symlink()):
+        return True
+    if cache != "datasets" or path.is_symlink():
+        return False
+    # NAME/CONFIGURATION/VERSION/HASH/dataset_info.json; `save_to_disk` writes such a file too, and a state.json.
+    infos = [info for depth in ("*/*", "*/*/*") for info in path.glob(f"{depth}/dataset_info.json")]
+    return bool(infos) and not any(path.glob("**/state.json"))
 
 
 def _present(make: Callable[[Path], Item], paths: Iterable[Path]) -> Iterator[Item]:
@@ -124,9 +147,13 @@ def _hub(root: Root) -> Iterator[Item]:
     links = {item.path: _store_links(item.path / "blobs", store) for item in items if has_store and not item.stays}
     names = Counter(blob for blobs in links.values() for blob in blobs)
     for item in items:
+        parts = [] if item.stays else list(_incomplete(item))
+        if not item.stays and any(map(_held, (root.path / ".locks" / item.path.name).glob("**/*.lock"))):
+            item, parts = replace(item, stays=True, why="a download is under way"), []
+        elif under_way := next((part for part in parts if part.stays), None):
+            item = replace(item, stays=True, why=under_way.why)
         yield replace(item, census=_with_store(item.census, links.get(item.path, []), names))
-        if not item.stays:
-            yield from _incomplete(item)
+        yield from parts
     if has_store:
         for blob in sorted(store.glob("*/*")):
             if re.fullmatch(r"[0-9a-f]{64}", blob.name) and blob not in names:
@@ -181,12 +208,15 @@ def _scan_alone(path: Path) -> CachedRepoInfo | str:
 
 
 def _incomplete(item: Item) -> Iterator[Item]:
-    """Downloads that broke off."""
-    for path in sorted(item.path.glob("blobs/*.incomplete")):
-        part = item_of(item.root, path, "leftovers", f"{item.name}: {path.name}", "a download that broke off")
-        if not CAN_TELL_OPEN_FILES and time() - part.census.modified < HOUR:
-            part = replace(part, stays=True, why="perhaps still being downloaded")
-        yield replace(part, inside=item.path)
+    """Downloads that broke off; a young one may be that of another machine, whose open files nobody tells us."""
+
+    def part(path: Path) -> Item:
+        found = item_of(item.root, path, "leftovers", f"{item.name}: {path.name}", "a download that broke off")
+        if not found.stays and time() - found.census.modified < HOUR:
+            found = replace(found, stays=True, why="perhaps still being downloaded")
+        return replace(found, inside=item.path)
+
+    yield from _present(part, item.path.glob("blobs/*.incomplete"))
 
 
 def _locks(root: Root) -> Iterator[Item]:

@@ -113,7 +113,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     except (OSError, ValueError) as error:
         raise explain(checkpoint.spec, checkpoint.source, error) from error
     if KOREAN in _languages(tokenizer):
-        tokenizer.src_lang = KOREAN  # type: ignore[attr-defined] - it would begin its texts as English
+        cast(Any, tokenizer).src_lang = KOREAN  # it would begin its texts as English
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right" if checkpoint.spec.kind == "seq2seq" else "left"
@@ -228,7 +228,8 @@ def explain(spec: ModelSpec, source: Source, error: Exception) -> DialsumError:
         return RequestError(f"{name} is a model that writes no text", known)
     again = "copy the folder again"
     if source.revision:
-        again = f"delete '{source.folder}', and run the same command again"
+        repository = source.folder.parents[1]  # of a snapshot alone, the damaged file would be linked again
+        again = f"delete '{repository}', and run the same command again"
     if isinstance(error, SafetensorError) or "weights are missing" in text:
         return DialsumError(f"the weights of {name} are not whole: {line}", again)
     if isinstance(error, OSError) and "no file named" in text.lower():

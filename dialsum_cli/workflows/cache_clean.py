@@ -1,7 +1,6 @@
 """`dialsum cache-clean`: give back the disk that caches take, and lose nothing that anybody needs."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from dialsum_cli.caches.execute import execute
 from dialsum_cli.caches.plan import Decision, Wishes, make_plan
@@ -21,8 +20,11 @@ def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) 
     """
     reporter = reporter or QuietReporter()
     for folder in settings.runs:
-        if not folder.is_dir() and folder != Path("runs"):
+        if folder.is_dir():
+            continue
+        if "runs" in settings.model_fields_set:
             raise RequestError(f"--runs: there is no folder '{folder}'", "check the path: its models would go")
+        reporter.note(f"there is no folder '{folder}' here: no model stays as the base of a run; give --runs")
     plan = make_plan(
         Wishes(
             caches=settings.caches,

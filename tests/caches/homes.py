@@ -2,9 +2,13 @@
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 KEPT = "Bllossom/llama-3.2-Korean-Bllossom-3B"  # `llama3b`
+ENDPOINT = "https___cas_serv-tGqkUaZf_CBPHQ6h"  # a folder as hf_xet names it
+KERNEL = "UFEXKUOVO5XTMXYVBLQHWCGUUM2SZ4W4QS2NK5VBRZ6YPMWIMGKA"  # one as triton does
+SIBLINGS = ("a/model", "a/model-large", "a/mod", "b/model", KEPT, f"{KEPT}-large", "gpt2")
 
 
 class Home:
@@ -64,6 +68,13 @@ def write(path: Path, size: int) -> Path:
     """A file of random bytes, folders included: random, so that no file system stores it in less."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(os.urandom(size))
+    return path
+
+
+def age(path: Path, seconds: float) -> Path:
+    """Let a file be that old."""
+    when = time.time() - seconds
+    os.utime(path, (when, when))
     return path
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from dialsum_cli.caches.execute import execute
 from dialsum_cli.caches.plan import Wishes, make_plan
-from tests.caches.homes import Home, contents, weights, write
+from dialsum_cli.caches.scan import HOUR
+from tests.caches.homes import ENDPOINT, Home, age, contents, weights, write
 from tests.caches.test_everything import clean
 
 
@@ -62,7 +63,7 @@ def test_what_is_no_cache_is_refused_and_nothing_is_touched(home, monkeypatch, v
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Home, "environment", environment)
     everything = contents(home.root)
-    done = clean(home, "--yes", check=2)
+    done = clean(home, "--include", "wandb-staging", "--yes", check=2)
     error, remedy_line = done.stderr.strip().splitlines()
     assert message in error
     assert remedy in remedy_line
@@ -85,16 +86,16 @@ def swap_for_another(path: Path, home: Home) -> None:
     ("place", "reason"),
     [
         ("hub/models--a--model", "it is another file than when the plan was made"),
-        ("xet/endpoint", "it is another file than when the plan was made"),
+        (f"xet/{ENDPOINT}", "it is another file than when the plan was made"),
         ("xet", "another|Not a directory|symbolic links|levels"),
         ("hub", "another|Not a directory|symbolic links|levels"),
     ],
 )
 def test_a_path_that_was_swapped_since_the_plan_is_left(home, swap, place, reason):
     home.add("a/model", weights(3_000))
-    write(home.hugging_face / "xet" / "endpoint" / "chunk", 5_000)
+    write(home.hugging_face / "xet" / ENDPOINT / "chunk", 5_000)
     outside = write(home.root / "outside" / "snapshots" / "precious", 50).parents[1]
-    write(outside / "endpoint" / "chunk", 50)
+    write(outside / ENDPOINT / "chunk", 50)
     plan = make_plan(Wishes(caches=("hub", "xet")))
     assert len(plan.deleted) == 2
     swap(home.hugging_face / place, home)
@@ -111,7 +112,7 @@ def test_a_path_that_was_swapped_since_the_plan_is_left(home, swap, place, reaso
 def test_a_folder_on_the_way_that_became_a_link_is_not_followed(home):
     folder = home.add("a/model", weights(3_000))
     home.add("b/model", weights(3_000))
-    write(folder / "blobs" / "x.incomplete", 700)
+    age(write(folder / "blobs" / "x.incomplete", 700), 2 * HOUR)
     plan = make_plan(Wishes(caches=("hub", "leftovers"), keep=("a/model", "b/model")))
     (decision,) = (each for each in plan.deleted if each.item.path.suffix == ".incomplete")
     (folder / "blobs").rename(home.root / "outside")
@@ -148,8 +149,8 @@ def test_a_token_and_another_cache_inside_a_cache_stay(home, monkeypatch):
     monkeypatch.setattr("dialsum_cli.caches.guards.TOKENS", (home.hugging_face / "token",))
     home.add("a/model", weights(3_000))
     write(home.hugging_face / "token", 10)
-    write(home.hugging_face / "xet" / "endpoint" / "chunk", 10)
-    write(home.hugging_face / "csv" / "data.arrow", 10)
+    write(home.hugging_face / "xet" / ENDPOINT / "chunk", 10)
+    write(home.hugging_face / "csv" / "default" / "0.0.0" / "dataset_info.json", 10)
     plan = make_plan(Wishes(caches=("datasets",)))
     assert [each.item.name for each in plan.deleted] == ["csv"]
     reasons = {each.item.name: each.reason for each in plan.kept}
@@ -179,6 +180,6 @@ def test_a_link_in_a_snapshot_never_leads_the_hubs_strategy_outside(home):
 
 
 def test_json_survives_names_that_are_no_text(home):
-    os.makedirs(os.fsencode(home.hugging_face / "xet") + b"/\xff\xfe\x1b[2J")
+    os.makedirs(os.fsencode(home.cache / "wandb" / "artifacts") + b"/\xff\xfe\x1b[2J")
     rows = json.loads(clean(home, "--dry-run").stdout)["deleted"]
     assert [row["name"] for row in rows] == ["\\udcff\\udcfe\\x1b[2J"]

@@ -6,12 +6,15 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from huggingface_hub import scan_cache_dir
+from huggingface_hub import HFCacheInfo, scan_cache_dir
 from loopback_hub import loopback_hub
 from tiny_models import make_model
 
+from dialsum_cli.caches.downloads import Before, check_disk_limit, delete_downloads
+from dialsum_cli.errors import DialsumError
 from tests.caches.homes import contents, on_disk, weights, write
 from tests.caches.test_plan import process
 
@@ -85,8 +88,6 @@ def test_delete_cache_takes_the_base_of_an_adapter_along_and_a_failed_models_dow
 
 
 def test_delete_cache_leaves_what_another_process_reads(home, hub, monkeypatch):
-    from dialsum_cli.caches.downloads import Before, delete_downloads
-
     before = Before.take()
     home.add("new/model", weights(1_000))
     with process("open", home.snapshot("new/model") / "model.safetensors"):
@@ -96,6 +97,66 @@ def test_delete_cache_leaves_what_another_process_reads(home, hub, monkeypatch):
     assert home.models() == ["new/model"]
     size = on_disk(home.hub)
     assert delete_downloads("new/model", before, print).freed_bytes == size
+
+
+@pytest.mark.parametrize("inner", ["", "model"])
+def test_delete_cache_takes_the_base_of_a_local_adapter_or_run(home, inner):
+    folder = home.runs / "finetune" / "one" / "1"
+    (folder / inner).mkdir(parents=True)
+    (folder / inner / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "new/model"}))
+    home.add("old/model", weights(1_000))
+    before = Before.take()
+    home.add("new/model", weights(1_000))
+    home.add("somebody/else", weights(1_000))  # meanwhile
+    assert not delete_downloads(str(folder), before, print).failed
+    assert home.models() == ["old/model", "somebody/else"]
+
+
+@pytest.mark.skipif(not hasattr(HFCacheInfo, "delete_files"), reason="needs the shared store of huggingface_hub 2.4")
+@pytest.mark.parametrize("shared_with_another", [False, True])
+def test_delete_cache_takes_new_shared_blobs_along_unless_another_model_links_to_them(home, shared_with_another):
+    folder, store, digest = home.add("a/model", weights(1_000)), home.hub / "blobs", "ab" * 32
+    other = home.add("b/model", weights(1_000))
+    store.mkdir()
+    (store / ".huggingface-shared-blobs").write_text("1\n")
+    was = contents(folder)
+    before = Before.take()
+    commit = folder / "snapshots" / ("1" * 40)
+    commit.mkdir()
+    (folder / "refs" / "main").write_text(commit.name)
+    links = [(folder, commit)] + [(other, home.snapshot("b/model"))] * shared_with_another
+    shared = write(store / "ab" / digest, 500_000)
+    for repository, snapshot in links:
+        (repository / "blobs" / "etag").symlink_to(f"../../blobs/ab/{digest}")
+        (snapshot / "model-2.safetensors").symlink_to("../../blobs/etag")
+    lines = [f"{repository.name}/blobs/etag\n" for repository, _ in links]
+    (shared.parent / f"{digest}.refs").write_text("".join(lines))
+    size = on_disk(home.hub)
+    done = delete_downloads("a/model", before, print)
+    assert not done.failed
+    assert shared.exists() is shared_with_another
+    assert contents(folder) == was
+    assert size - on_disk(home.hub) == done.freed_bytes
+    assert not scan_cache_dir(home.hub).warnings
+
+
+def test_the_disk_limit_looks_at_no_cache_where_nothing_is_missing(home, monkeypatch):
+    monkeypatch.setenv("WANDB_CACHE_DIR", "")  # of which looking would complain
+    check_disk_limit(1, 0, "a/model", home.runs)
+
+
+@pytest.mark.parametrize(
+    ("place", "given"),
+    [("runs/screen", "--runs runs"), ("../my runs", "--runs runs --runs '../my runs'"), ("not/yet", "--runs runs")],
+)
+def test_the_line_that_makes_room_spares_the_bases_of_the_runs(home, place, given):
+    runs = Path(place)
+    if place != "not/yet":
+        runs.mkdir(parents=True)
+    home.add("a/model", weights(90_000))
+    with pytest.raises(DialsumError) as raised:
+        check_disk_limit(50_000, 10_000, "new/model", runs)
+    assert raised.value.remedy == f"`dialsum cache-clean --keep new/model --max-size 40000B {given}`"
 
 
 @pytest.mark.slow
@@ -112,6 +173,7 @@ def test_the_disk_limit_refuses_a_download_with_the_line_that_makes_room(home, h
     assert "safetensors" not in " ".join(path for path in hub.asked if path.startswith("GET"))
     (line,) = re.findall(r"`dialsum (cache-clean [^`]+)`", refused["error"])
     assert shlex.split(line)[:4] == ["cache-clean", "--keep", "new/model", "--max-size"]
+    assert shlex.split(line)[5:] == ["--runs", "runs"]
     dialsum(home, hub, *shlex.split(line), "--yes")
     assert home.models() == ["new/model"]  # its configuration alone
     assert rows(dialsum(home, hub, *screening))["new/model"]["status"] == "ok"

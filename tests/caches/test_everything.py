@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 import pytest
 from huggingface_hub import scan_cache_dir
 
+from dialsum_cli.caches.scan import HOUR
 from dialsum_cli.registry import BUNDLED
-from tests.caches.homes import KEPT, Home, contents, on_disk, weights, write
+from tests.caches.homes import ENDPOINT, KEPT, KERNEL, Home, age, contents, on_disk, weights, write
 
 NEWLINE = "odd/name\nwith newline"
 
@@ -52,19 +53,22 @@ def furnish(home: Home) -> None:
     home.add("linked/model", weights(1_000)).rename(home.root / "outside" / "repository")
     (home.hub / "models--linked--model").symlink_to(home.root / "outside" / "repository")
 
-    write(home.hub / f"models--{KEPT.replace('/', '--')}" / "blobs" / "abc.incomplete", 12_345)
-    write(home.hub / "models--a--model" / "blobs" / "def.incomplete", 6_789)
+    age(write(home.hub / f"models--{KEPT.replace('/', '--')}" / "blobs" / "abc.incomplete", 12_345), 2 * HOUR)
+    age(write(home.hub / "models--a--model" / "blobs" / "def.incomplete", 6_789), 2 * HOUR)
     write(home.hub / ".locks" / "models--a--model" / "abc.lock", 0)
     write(home.hugging_face / "token", 37)
     write(home.hugging_face / "stored_tokens", 37)
     for number in range(700):
-        write(home.hugging_face / "xet" / "endpoint" / "chunk-cache" / f"{number % 50}" / f"chunk-{number}", 5_000)
-    write(home.hugging_face / "datasets" / "csv" / "default" / "data.arrow", 33_333)
+        write(home.hugging_face / "xet" / ENDPOINT / "chunk-cache" / f"{number % 50}" / f"chunk-{number}", 5_000)
+    built = home.hugging_face / "datasets" / "csv" / "default-1" / "0.0.0"
+    write(built / "abc" / "data.arrow", 33_333)
+    write(built / "abc" / "dataset_info.json", 300)
+    write(built / "abc_builder.lock", 0)
     for number in range(300):
         write(home.cache / "wandb" / "artifacts" / "obj" / "md5" / f"{number % 20}" / f"{number}", 100)
     write(home.user / ".local" / "share" / "wandb" / "artifacts" / "staging" / "tmp123", 4_444)
     write(home.temporary / "torchinductor" / "fxgraph" / "aa" / "graph", 2_000)
-    write(home.user / ".triton" / "cache" / "HASH" / "kernel.cubin", 2_000)
+    write(home.user / ".triton" / "cache" / KERNEL / "kernel.cubin", 2_000)
     run = home.runs / "finetune" / "x" / "1"
     write(run / "checkpoints" / "checkpoint-10" / "model.safetensors", 8_000)
     (run / "provenance.json").write_text(json.dumps({"model": "a/model-large"}))
@@ -109,6 +113,7 @@ def test_what_is_freed_is_what_the_file_system_says_and_what_is_kept_still_loads
     for folder in (home.hugging_face / "xet", home.hugging_face / "datasets", home.cache / "wandb" / "artifacts",
                    home.temporary / "torchinductor", home.user / ".triton" / "cache"):  # fmt: skip
         assert list(folder.iterdir()) == [], folder
+    assert (home.user / ".local" / "share" / "wandb" / "artifacts" / "staging" / "tmp123").exists()
     again = json.loads(clean(home, "--keep", "llama3b", "--yes").stdout)
     assert (again["freed_bytes"], again["deleted"]) == (0, [])
 
@@ -145,7 +150,7 @@ def test_folders_that_may_not_be_read_stay_and_the_rest_goes():
         home = Home(Path(folder) / "home")
         for name in ("not/readable", "not/writable", "not/inside", "good/model", "other/model"):
             home.add(name, weights(10_000))
-        write(home.hugging_face / "xet" / "locked" / "inner" / "chunk", 5_000)
+        write(home.hugging_face / "xet" / ENDPOINT / "inner" / "chunk", 5_000)
         if as_user:
             subprocess.run(["chown", "-R", "65534:65534", folder], check=True)
             probe = [*as_user, sys.executable, "-c", "import dialsum_cli.cli"]
@@ -153,7 +158,7 @@ def test_folders_that_may_not_be_read_stay_and_the_rest_goes():
                 pytest.skip("an ordinary user can't read this Python or this checkout")
         forbidden = {home.hub / "models--not--readable": 0o000, home.hub / "models--not--writable" / "blobs": 0o500,
                      home.hub / "models--not--inside" / "snapshots": 0o000,
-                     home.hugging_face / "xet" / "locked" / "inner": 0o500}  # fmt: skip
+                     home.hugging_face / "xet" / ENDPOINT / "inner": 0o500}  # fmt: skip
         for path, mode in forbidden.items():
             path.chmod(mode)
         try:
@@ -165,7 +170,7 @@ def test_folders_that_may_not_be_read_stay_and_the_rest_goes():
                 assert before - on_disk(home.hub, home.hugging_face / "xet") == done["freed_bytes"] > 10_000
             for name in ("not/readable", "not/inside"):
                 assert "can't be read: Permission denied" in reasons[name]
-            for name in ("not/writable", "locked"):
+            for name in ("not/writable", ENDPOINT):
                 assert "you may not delete from" in reasons[name]
             assert home.models() == ["good/model", "not/inside", "not/readable", "not/writable"]
         finally:

@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 from huggingface_hub import scan_cache_dir
 
-from dialsum_cli.caches.execute import execute
+from dialsum_cli.caches.execute import SECOND, execute
 from dialsum_cli.caches.plan import Wishes, make_plan
 from dialsum_cli.caches.scan import trash
-from tests.caches.homes import on_disk, weights, write
+from tests.caches.homes import ENDPOINT, on_disk, weights, write
 from tests.caches.test_everything import clean
+from tests.caches.test_plan import process
 
 MANY = 150
 
@@ -70,16 +72,16 @@ def test_what_a_killed_clean_up_had_moved_is_named_and_goes(home):
     """As SIGKILL leaves it between the move and the deletion."""
     home.add("a/model", weights(9_000))
     home.add("kept/model", weights(100))
-    write(home.hugging_face / "xet" / "endpoint" / "chunk", 3_000)
+    write(home.hugging_face / "xet" / ENDPOINT / "chunk", 3_000)
     slots = [home.hub / ".locks" / "dialsum-trash" / "abcd", home.hugging_face / "xet" / ".dialsum-trash" / "ef01"]
-    for slot, path in zip(slots, (home.hub / "models--a--model", home.hugging_face / "xet" / "endpoint"), strict=True):
+    for slot, path in zip(slots, (home.hub / "models--a--model", home.hugging_face / "xet" / ENDPOINT), strict=True):
         slot.mkdir(parents=True)
         path.rename(slot / path.name)
     assert not scan_cache_dir(home.hub).warnings
     before = on_disk(home.root)
     done = json.loads(clean(home, "--keep", "kept/model", "--yes").stdout)
     assert {row["name"]: row["reason"] for row in done["deleted"]} == dict.fromkeys(
-        ["models--a--model", "endpoint"], "left by a clean-up that was interrupted"
+        ["models--a--model", ENDPOINT], "left by a clean-up that was interrupted"
     )
     assert before - on_disk(home.root) == done["freed_bytes"] > 12_000
     assert not any(slot.parent.exists() for slot in slots)
@@ -95,7 +97,7 @@ def test_two_at_once_free_each_byte_once_and_both_succeed(full):
     assert full.models() == ["kept/model"]
     for result in results:
         reasons = {row["reason"] for row in result["kept"] if row["undeletable"]}
-        assert reasons <= {"not deleted: it was gone already", "not deleted: it has changed since the plan was made"}
+        assert reasons <= {"not deleted: it has changed since the plan was made"}
 
 
 def test_the_second_waits_for_the_first(home):
@@ -124,12 +126,56 @@ def test_one_that_can_not_be_deleted_does_not_stop_the_others(home):
     for name in ("a/model", "b/model", "c/model"):
         home.add(name, weights(9_000))
     plan = make_plan(Wishes(caches=("hub",)))
-    (home.hub / "models--b--model" / "late").mkdir()  # its files are as planned; what is below is another matter
-    (home.hub / "models--b--model").rename(home.root / "gone")
+    write(home.hub / "models--b--model" / "blobs" / "late", 100)
     before = on_disk(home.hub)
     done = execute(plan, print)
-    assert [(each.item.name, each.reason) for each in done.failed] == [("b/model", "not deleted: it was gone already")]
+    assert [(each.item.name, each.reason) for each in done.failed] == [
+        ("b/model", "not deleted: it has changed since the plan was made")
+    ]
     assert before - on_disk(home.hub) == done.freed_bytes == sum(each.bytes for each in done.deleted)
+
+
+def test_what_somebody_else_has_deleted_meanwhile_is_deleted_and_freed_nothing(home):
+    for name in ("a/model", "b/model"):
+        home.add(name, weights(9_000))
+    plan = make_plan(Wishes(caches=("hub",)))
+    (home.hub / "models--b--model").rename(home.root / "gone")
+    done = execute(plan, print)
+    assert not done.failed
+    assert [each.item.name for each in done.deleted if not each.bytes] == ["b/model"]
+
+
+@pytest.fixture
+def on_deleting():
+    """What is put into this list is called before the next thing is deleted, by the interpreter's own event."""
+    callbacks: list = []
+
+    def hook(event, _):
+        if event == "shutil.rmtree" and callbacks:
+            callbacks.pop()()
+
+    sys.addaudithook(hook)
+    yield callbacks
+    callbacks.clear()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="which files are open is told by /proc alone")
+def test_a_file_that_is_opened_while_others_are_deleted_stays(home, on_deleting):
+    for name in ("a/model", "b/model"):
+        home.add(name, weights(9_000))
+    plan = make_plan(Wishes(caches=("hub",)))
+    first, second = (decision.item.name for decision in plan.deleted)
+    with ExitStack() as stack:
+
+        def start_reading():
+            stack.enter_context(process("open", home.snapshot(second) / "model.safetensors"))
+            time.sleep(SECOND)
+
+        on_deleting.append(start_reading)
+        done = execute(plan, print)
+        assert [each.item.name for each in done.deleted] == [first]
+        assert "open in process" in done.failed[0].reason
+    assert home.models() == [second]
 
 
 def test_nothing_deleted_is_a_failure_and_says_why(home):

@@ -17,16 +17,26 @@ from dialsum_cli.caches.census import Ledger, take, total
 from dialsum_cli.caches.execute import execute
 from dialsum_cli.caches.plan import Wishes, make_plan
 from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import CACHES, CacheCleanSettings, parse_bytes, parse_seconds
 from dialsum_cli.workflows.cache_clean import cache_clean
-from tests.caches.homes import KEPT, on_disk, weights, write
+from tests.caches.homes import ENDPOINT, KEPT, on_disk, weights, write
 
 DAY = 86_400
-SIBLINGS = ("a/model", "a/model-large", "a/mod", "b/model", KEPT, f"{KEPT}-large", "gpt2")
 
 
 def plan(**options):
     return make_plan(Wishes(**{"caches": CACHES} | options))
+
+
+class Collected(QuietReporter):
+    """Notes in a list."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
 
 
 def names(decisions):
@@ -43,15 +53,6 @@ def age(folder, days):
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             os.utime(path, (when, when))
-
-
-@pytest.fixture
-def siblings(home):
-    for name in SIBLINGS:
-        home.add(name, weights(3_000))
-    home.add("a/data", {"x.csv": b"x"}, kind="dataset")
-    write(home.hugging_face / "datasets" / "owner___data" / "x.arrow", 100)
-    return home
 
 
 @pytest.mark.parametrize(
@@ -220,25 +221,15 @@ def process(*arguments):
 def test_what_another_process_has_open_stays(home, how):
     home.add("a/model", {"model\nsafetensors": os.urandom(mmap.PAGESIZE)})
     home.add("b/model", weights(3_000))
-    chunk = write(home.hugging_face / "xet" / "endpoint" / "in\nuse", 3_000)
+    chunk = write(home.hugging_face / "xet" / ENDPOINT / "in\nuse", 3_000)
     early = plan()
     with process(how, home.snapshot("a/model") / "model\nsafetensors") as one, process(how, chunk):
         made = plan()
         assert reasons(made)["a/model"] == f"open in process {one.pid}"
-        assert names(made.kept) == ["a/model", "endpoint"]
-        assert names(execute(early, print).failed) == ["a/model", "endpoint"]  # opened after the plan was made
+        assert names(made.kept) == ["a/model", ENDPOINT]
+        assert names(execute(early, print).failed) == ["a/model", ENDPOINT]  # opened after the plan was made
         assert home.models() == ["a/model"]
-    assert names(plan().deleted) == ["a/model", "endpoint"]
-
-
-def test_what_wandb_has_not_uploaded_stays(home):
-    staged = write(home.user / ".local" / "share" / "wandb" / "artifacts" / "staging" / "tmp1", 100)
-    write(home.cache / "wandb" / "artifacts" / "obj" / "x", 100)
-    offline = write(home.runs / "screen" / "1" / "wandb" / "offline-run-1-abc" / "run-abc.wandb", 10)
-    assert names(plan(caches=("wandb",), runs=[home.runs]).deleted) == ["obj"]
-    assert "`wandb sync`" in reasons(plan(caches=("wandb",), runs=[home.runs]))["tmp1"]
-    offline.with_name("run-abc.wandb.synced").touch()
-    assert names(plan(caches=("wandb",), runs=[home.runs]).deleted) == ["obj", staged.name]
+    assert names(plan().deleted) == ["a/model", ENDPOINT]
 
 
 def test_checkpoints_of_finished_runs_go_if_asked_for(home):
@@ -340,6 +331,17 @@ def test_what_can_not_be_meant_is_refused(options, message):
 def test_a_folder_of_runs_that_is_not_there_protects_nothing_and_is_refused(home):
     with pytest.raises(RequestError, match="there is no folder 'ruins'"):
         cache_clean(CacheCleanSettings(runs=["ruins"], dry_run=True))
+
+
+def test_where_there_are_no_runs_it_says_that_it_protects_none(home):
+    reporter = Collected()
+    cache_clean(CacheCleanSettings(dry_run=True), reporter)
+    assert not reporter.notes
+    home.runs.rmdir()
+    cache_clean(CacheCleanSettings(dry_run=True), reporter)
+    assert reporter.notes == ["there is no folder 'runs' here: no model stays as the base of a run; give --runs"]
+    with pytest.raises(RequestError, match="there is no folder 'runs'"):
+        cache_clean(CacheCleanSettings(runs=["runs"], dry_run=True))
 
 
 def test_pip_is_cleaned_by_its_own_command_and_only_if_asked_for(home, monkeypatch):

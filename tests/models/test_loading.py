@@ -86,6 +86,14 @@ def test_every_failure_of_the_hub_is_a_row_and_the_rest_goes_on(hub, folders, di
         assert f"Warning: {name} failed: {rows[name]['error']}\n" in done.stderr
     assert "Traceback" not in done.stderr
 
+    # The remedy for damaged weights works: a snapshot's folder alone would link the same blob again.
+    (folder,) = re.findall("delete '(.+?)'", rows["cut/model"]["error"])
+    assert folder == str(home / "hub" / "models--cut--model")
+    shutil.rmtree(folder)
+    hub.repositories["cut/model"].push_folder(model)
+    done = dialsum("screen", "--models", "cut/model", *QUICK, env=hub.environment(home), timeout=300)
+    assert board(done)["cut/model"]["status"] == "ok"
+
     hub.repositories["broken/model"].breaks = ""
     hub.asked.clear()
     done = dialsum("screen", "--models", "broken/model", *QUICK, env=hub.environment(home), timeout=300)
