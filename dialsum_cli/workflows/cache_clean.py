@@ -19,12 +19,9 @@ def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) 
             `runs` names no folder; or the terminal's reporter finds nobody to confirm.
     """
     reporter = reporter or QuietReporter()
-    for folder in settings.runs:
-        if folder.is_dir():
-            continue
-        if "runs" in settings.model_fields_set:
-            raise RequestError(f"--runs: there is no folder '{folder}'", "check the path: its models would go")
-        reporter.note(f"there is no folder '{folder}' here: no model stays as the base of a run; give --runs")
+    missing = [folder for folder in settings.runs if not folder.is_dir()]
+    if missing and "runs" in settings.model_fields_set:
+        raise RequestError(f"--runs: there is no folder '{missing[0]}'", "check the path: its models would go")
     plan = make_plan(
         Wishes(
             caches=settings.caches,
@@ -34,6 +31,8 @@ def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) 
             runs=settings.runs,
         )
     )
+    for folder in missing:
+        reporter.note(f"there is no folder '{folder}' here: no model stays as the base of a run; give --runs")
     for name in plan.absent:
         reporter.note(f"--keep: '{name}' is not in the cache: nothing of it to keep")
     if plan.excess:
