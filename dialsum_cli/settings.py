@@ -457,7 +457,7 @@ class TrainingSettings(Settings):
     """Evaluate on the first N dev dialogues only; before and after are measured on all."""
 
     keep_checkpoints: int = Field(2, ge=1)
-    """Checkpoints to keep; the best one is always among them."""
+    """Checkpoints to keep; the best and the last one always stay."""
 
     checkpoint_minutes: float = Field(15, gt=0)
     """Minutes between checkpoints; there is one at every evaluation as well."""
