@@ -3,16 +3,14 @@
 import argparse
 import csv
 import json
-import os
-import platform
 import random
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
+from machine import machine
 from mecab import MeCab
 
 from dialsum_cli.metrics.mbr import TIE, choose
@@ -51,19 +49,6 @@ def seconds(function: Callable[[], T]) -> tuple[float, T]:
     return time.process_time() - start, result
 
 
-def machine() -> dict[str, str]:
-    """What the numbers rest on."""
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    used = {name: version(name) for name in ("rouge", "python-mecab-ko", "python-mecab-ko-dic")}
-    return {
-        "cpu": models[0].partition(": ")[2] if models else platform.processor(),
-        "cores": str(os.cpu_count()),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **used,
-    }
-
-
 def main() -> int:
     """Measure, print, and say which bars are missed."""
     # Run as a script, benchmarks/rouge.py would be what `import rouge` finds.
@@ -98,14 +83,16 @@ def main() -> int:
         assert chosen[:SLICE] == expected, "not what the package says"
     naive_seconds, own_seconds = min(naive_rounds) * DIALOGUES / SLICE, min(own_rounds)
     times = naive_seconds / own_seconds
-    print(", ".join(f"{key} {value}" for key, value in machine().items()))
+    print(
+        ", ".join(f"{key} {value}" for key, value in machine("rouge", "python-mecab-ko", "python-mecab-ko-dic").items())
+    )
     print(f"{CANDIDATES} candidates x {DIALOGUES} dialogues, seconds of CPU time in one process, from raw text")
     print(f"  dialsum {own_seconds:.2f} s  (at most {MOST_SECONDS:g}{': MISSED' * (own_seconds > MOST_SECONDS)})")
     print(f"  package {naive_seconds:.1f} s, extrapolated from {SLICE} dialogues, whose choices are the same")
     print(f"  {times:.1f} times faster  (at least {LEAST_TIMES:g}{': MISSED' * (times < LEAST_TIMES)})")
     if arguments.save:
         results = {
-            "machine": machine(),
+            "machine": facts,
             "data": f"{CANDIDATES} candidates x {DIALOGUES} dialogues",
             "dialsum": own_seconds,
             "package": naive_seconds,

@@ -4,18 +4,17 @@ import argparse
 import csv
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from machine import machine
 from mecab import MeCab
 
 from dialsum_cli.metrics.morphemes import tokenizer
@@ -156,19 +155,6 @@ def measure_memory(predictions: Path, gold: Path, *, command: bool) -> int:
     return status("VmHWM:") - before
 
 
-def machine() -> dict[str, str]:
-    """What the numbers rest on."""
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    used = {name: version(name) for name in ("rouge", "python-mecab-ko", "python-mecab-ko-dic", "numpy")}
-    return {
-        "cpu": models[0].partition(": ")[2] if models else platform.processor(),
-        "cores": str(os.cpu_count()),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **used,
-    }
-
-
 def main() -> int:
     """Measure, print, and say which bars are missed."""
     # Run as a script, this very file would be what `import rouge` finds.
@@ -202,8 +188,11 @@ def main() -> int:
         missed += not met
         print(f"  {what:<44}{value:>8.2f}  ({'at least' if least else 'at most'} {bar:g}{'' if met else ': MISSED'})")
 
-    results: dict[str, object] = {"machine": machine(), "data": f"{len(gold)} rows"}
-    print(", ".join(f"{key} {value}" for key, value in machine().items()))
+    results: dict[str, object] = {
+        "machine": machine("rouge", "python-mecab-ko", "python-mecab-ko-dic", "numpy"),
+        "data": f"{len(gold)} rows",
+    }
+    print(", ".join(f"{key} {value}" for key, value in facts.items()))
     print("seconds of CPU time in one process, from raw text; the results were compared and are equal")
     for rows, repeats, bar in ((PAIRS, 5, 4), (EPOCH, 3, 6)):
         pairs = list(varied(hypotheses, rows, 0)), list(varied(references, rows, 1))

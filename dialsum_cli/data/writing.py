@@ -3,16 +3,15 @@
 import csv
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.errors import RequestError
+from dialsum_cli.runs import explained, whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class Submission:
         """
         written = [*map(self._cells, rows)]
         if written:
-            with _explained(self.path):
+            with explained(self.path):
                 self.sink.write(written)
 
     def _cells(self, row: tuple[str, str]) -> list[object]:
@@ -143,37 +142,10 @@ def open_submission(path: Path, layout: Layout | None = None, *, overwrite: bool
     """
     check_output(path, overwrite=overwrite)
     layout = layout or Layout()
-    target = path.resolve() if path.is_symlink() else path  # the link stays a link
-    # Named before it is there, so that Ctrl-C finds its name whenever it comes.
-    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
-    with _explained(path):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with _explained(path):
-            file = temporary.open("x+b")
-        try:
-            submission = Submission(path, layout, SINKS[path.suffix.lower()](file, layout.columns))
-            yield submission
-            with _explained(path):
-                submission.sink.close()
-                file.flush()
-                os.fsync(file.fileno())
-                file.seek(0)
-                submission.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        finally:
-            with suppress(OSError):  # of a full disk, which has been said already
-                file.close()
-        with _explained(path):
-            temporary.replace(target)
-    finally:  # not renamed: an error, or Ctrl-C
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DialsumError(
-            f"can't write '{path}': {error.strerror}", "free some disk, or choose another place"
-        ) from None
+    with whole_file(path, overwrite=overwrite) as file:
+        submission = Submission(path, layout, SINKS[path.suffix.lower()](file, layout.columns))
+        yield submission
+        with explained(path):
+            submission.sink.close()
+            file.seek(0)
+            submission.sha256 = hashlib.file_digest(file, "sha256").hexdigest()

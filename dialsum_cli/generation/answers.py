@@ -15,15 +15,11 @@ class AnswerReader:
 
     Attributes:
         end_ids: the token ids that end an answer.
-        open_ids: the control tokens that an answer may hold.
 
     Args:
         tokenizer: the model's.
         prompt: what the model is asked with.
         stops: the ends that the model's own configuration knows; it may end in ways that its template does not show.
-
-    Raises:
-        DialsumError: the model ends a thought in several tokens.
     """
 
     def __init__(
@@ -32,14 +28,21 @@ class AnswerReader:
         self._tokenizer = tokenizer
         self._thinking = isinstance(prompt, ChatPrompt) and prompt.opens_thought
         self.end_ids = {*prompt.end_ids, *stops}
-        self.open_ids = set(self.end_ids)
-        if self._thinking:  # a thought is in Korean as well, and has to come to its end
-            (end, *more) = tokenizer.encode("</think>", add_special_tokens=False)
-            if more:
-                raise DialsumError("the model ends a thought in several tokens", "add --no-block-foreign")
-            self.open_ids.add(end)
         added = tokenizer.added_tokens_decoder.items()
         self._silent_ids = {i for i, token in added if token.special and not TAG.fullmatch(token.content)}
+
+    def open_ids(self) -> set[int]:
+        """The control tokens that an answer may hold where foreign words are blocked.
+
+        Raises:
+            DialsumError: the model ends a thought in several tokens.
+        """
+        if not self._thinking:
+            return set(self.end_ids)
+        (end, *more) = self._tokenizer.encode("</think>", add_special_tokens=False)
+        if more:  # a thought is in Korean as well, and has to come to its end
+            raise DialsumError("the model ends a thought in several tokens", "add --no-block-foreign")
+        return self.end_ids | {end}
 
     def read(self, ids: Sequence[int]) -> tuple[str, bool]:
         """The text of an answer, and whether it was cut before its end."""

@@ -16,7 +16,8 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.errors import RequestError
+from dialsum_cli.generation.answers import AnswerReader
 from dialsum_cli.generation.batching import run_batches
 from dialsum_cli.generation.decoding import Decoder
 from dialsum_cli.generation.sampling import Sampling, SamplingProcessor
@@ -25,13 +26,12 @@ from dialsum_cli.models.planning import batch_tokens, device, free_bytes, steppe
 from dialsum_cli.models.trained import as_trained
 from dialsum_cli.models.vocabulary import KoreanLogitsProcessor, Vocabulary
 from dialsum_cli.prompts import load_prompt
-from dialsum_cli.prompts.chat import ChatPrompt, EncoderPrompt, clean_answer
+from dialsum_cli.prompts.chat import ChatPrompt, EncoderPrompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import GenerationSettings, SummarizerSettings
 from dialsum_cli.store import digest
 from dialsum_cli.summarizer import Batch, Decoding, Engine, Summary
-from dialsum_cli.text import TAG, without_half
 
 PROGRAMS = ("torch", "transformers", "tokenizers", "bitsandbytes", "peft")  # another version may write another text
 # Options that leave it as it is, or count by what becomes of them.
@@ -55,11 +55,9 @@ class HuggingFaceSummarizer:
         tokenizer = loaded.tokenizer
         self.prompt, self.max_prompt_tokens = open_prompt(loaded.spec, loaded.model.config, tokenizer, settings)
         stops = loaded.model.generation_config.eos_token_id  # a model may end in ways that its template does not show
-        self.end_ids = {*self.prompt.end_ids, *(stops if isinstance(stops, list) else [stops])} - {None}
-        self.thinking = isinstance(self.prompt, ChatPrompt) and self.prompt.opens_thought
-        # What is no text of a summary: every special token but speaker tags, which a seq2seq model may have added.
-        added = tokenizer.added_tokens_decoder.items()
-        self.silent_ids = {i for i, token in added if token.special and not TAG.fullmatch(token.content)} | self.end_ids
+        stops = {*(stops if isinstance(stops, list) else [stops])} - {None}
+        self.reader = AnswerReader(tokenizer, self.prompt, stops)
+        self.end_ids = self.reader.end_ids
         self.batch_tokens = batch_tokens(loaded.model.config, loaded.precision, settings, free_bytes())
         self._check_tags()
         self.prompt_name: str | None = self.prompt.name
@@ -83,16 +81,9 @@ class HuggingFaceSummarizer:
 
     def _vocabulary(self) -> Vocabulary:
         """What a summary may be written with, on the model's device."""
-        tokenizer, ends = self.loaded.tokenizer, set(self.end_ids)
+        tokenizer, ends = self.loaded.tokenizer, self.reader.open_ids()
         if self.loaded.is_seq2seq and tokenizer.bos_token_id is not None:
             ends.add(tokenizer.bos_token_id)  # BART begins its answers with it; decoding leaves it out
-        if self.thinking:  # a thought is in Korean as well, and has to come to its end
-            (end, *more) = tokenizer.encode("</think>", add_special_tokens=False)
-            if more:
-                raise DialsumError(
-                    f"{self.loaded.spec.name} ends a thought in several tokens", "add --no-block-foreign"
-                )
-            ends.add(end)
         width = self.loaded.model.config.get_text_config(decoder=True).vocab_size
         return Vocabulary.build(tokenizer, ends, width).to(self.loaded.model.device)
 
@@ -116,7 +107,7 @@ class HuggingFaceSummarizer:
             "end_ids": sorted(self.end_ids),
             "max_prompt_tokens": self.max_prompt_tokens,
             "device": torch.cuda.get_device_name() if device().type == "cuda" else platform.machine(),
-            "versions": {name: version(name) for name in (*PROGRAMS, *_fused())} | {"dialsum": _own_code()},
+            "versions": {name: version(name) for name in (*PROGRAMS, *_fused())} | {"dialsum": own_code()},
         }
 
     def summarize(self, dialogues: Sequence[Dialogue], sampling: Sampling | None = None) -> Iterator[Batch]:
@@ -132,7 +123,7 @@ class HuggingFaceSummarizer:
         def run(batch: list[int]) -> list[Summary]:
             answers = self._generate([prompts[i].ids for i in batch], [dialogues[i] for i in batch], sampling)
             return [
-                Summary(dialogues[i].fname, *self._decode(ids), prompts[i].shortened)
+                Summary(dialogues[i].fname, *self.reader.read(ids), prompts[i].shortened)
                 for i, samples in zip(batch, answers, strict=True)
                 for ids in samples
             ]
@@ -183,15 +174,6 @@ class HuggingFaceSummarizer:
         samples = len(output) // len(prompts)
         return [output[row : row + samples] for row in range(0, len(output), samples)]
 
-    def _decode(self, ids: list[int]) -> tuple[str, bool]:
-        """The text of an answer, and whether it was cut at `max_new_tokens`."""
-        end = next((i for i, token in enumerate(ids) if token in self.end_ids), None)
-        kept = [token for token in ids[:end] if token not in self.silent_ids]
-        decode: Any = self.loaded.tokenizer.decode  # typed as what it gives for batches as well
-        text = decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        truncated = end is None
-        return clean_answer(without_half(text) if truncated else text, thinking=self.thinking), truncated
-
 
 def open_prompt(
     spec: ModelSpec, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings
@@ -217,9 +199,6 @@ def open_prompt(
     return prompt, room
 
 
-ENGINES = {"hf": HuggingFaceSummarizer}
-
-
 @contextmanager
 def open_summarizer(
     spec: ModelSpec, settings: SummarizerSettings, reporter: Reporter
@@ -233,7 +212,7 @@ def open_summarizer(
     settings, note = as_trained(settings, loaded.folder)
     if note:
         reporter.warn(f"{spec.name}: {note}")
-    summarizer = ENGINES["hf"](loaded, settings, reporter.warn)
+    summarizer = HuggingFaceSummarizer(loaded, settings, reporter.warn)
     try:
         if not summarizer.prompt.has_template and not loaded.is_seq2seq:
             reporter.note(f"{spec.name} has no chat template: it gets the plain Korean prompt")
@@ -275,7 +254,7 @@ def free_memory() -> None:
 
 
 @cache
-def _own_code() -> str:
+def own_code() -> str:
     """A hash of our own code that takes part in writing a summary: a checkout changes without its version changing."""
     root = Path(__file__).parent.parent
     files = sorted(path for room in ("generation", "models", "prompts") for path in (root / room).glob("*.py"))

@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.generation.answers import AnswerReader
-from dialsum_cli.generation.engines import _own_code, open_prompt
+from dialsum_cli.generation.engines import open_prompt, own_code
 from dialsum_cli.models.loading import Checkpoint, load_tokenizer, open_checkpoint, out_of_memory
 from dialsum_cli.models.planning import choose_precision, device, layers, skeleton
 from dialsum_cli.models.sources import fetch
@@ -123,7 +123,7 @@ class VllmSummarizer:
             "end_ids": sorted(self.reader.end_ids),
             "max_prompt_tokens": self.max_prompt_tokens,
             "device": torch.cuda.get_device_name() if device().type == "cuda" else platform.machine(),
-            "versions": _versions() | {"dialsum": _own_code()},
+            "versions": _versions() | {"dialsum": own_code()},
         }
 
     def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Batch]:
@@ -135,7 +135,7 @@ class VllmSummarizer:
         engine = self._engine or self._start()
         waiting: dict[str, _Question] = {}
         for number, dialogue in enumerate(dialogues):
-            kept_to = {"dialogue": dialogue.text, "open_ids": sorted(self.reader.open_ids)} if self.blocked else None
+            kept_to = {"dialogue": dialogue.text, "open_ids": sorted(self.reader.open_ids())} if self.blocked else None
             prompt = self.prompt.encode(dialogue.text, self.max_prompt_tokens)
             waiting[str(number)] = _Question(dialogue, prompt.ids, prompt.shortened)
             params = SamplingParams(

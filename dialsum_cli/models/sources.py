@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.errors import DialsumError, RequestError, gigabytes
 from dialsum_cli.runs import write_atomically
 
 logger = logging.getLogger("dialsum")
@@ -124,7 +124,7 @@ def fetch(source: Source) -> None:
         return
     with _explained(source.name):
         if source.missing_bytes > (free := free_disk(source.folder)):
-            raise OSError(errno.ENOSPC, f"{_gigabytes(source.missing_bytes)} to download, {_gigabytes(free)} free")
+            raise OSError(errno.ENOSPC, f"{gigabytes(source.missing_bytes)} to download, {gigabytes(free)} free")
         snapshot_download(source.name, revision=source.revision, allow_patterns=[file for file, _ in source.missing])
 
 
@@ -132,10 +132,6 @@ def free_disk(folder: Path) -> int:
     """Free bytes of the disk on which a folder is, or will be."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(existing).free
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 @contextmanager

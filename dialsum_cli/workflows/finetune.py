@@ -105,9 +105,7 @@ class _Job:
         checkpoint = open_checkpoint(spec)
         if checkpoint.adapter:
             raise RequestError(f"{spec.name} is an adapter already", "fine-tune its base model, or what --merge wrote")
-        settings, note = as_trained(self.settings, checkpoint.source.folder)
-        if note:
-            self.reporter.warn(f"{spec.name}: {note}")
+        settings, _ = as_trained(self.settings, checkpoint.source.folder)  # `open_summarizer` tells of the difference
         choices = choose(checkpoint.spec, checkpoint.config, settings)
         if settings.merge and choices.recipe.method == "full":
             self.reporter.note(f"{spec.name}: nothing to merge, all weights are trained")

@@ -49,8 +49,8 @@ def test_speaker_tags_survive_decoding_and_control_tokens_do_not(folders, family
         ids = loaded.tokenizer.encode(text, add_special_tokens=False)
         silent = loaded.tokenizer.pad_token_id
         end = min(summarizer.end_ids)
-        assert summarizer._decode([*ids, end, silent, silent]) == (text, False)
-        assert summarizer._decode([silent, *ids]) == (text, True)
+        assert summarizer.reader.read([*ids, end, silent, silent]) == (text, False)
+        assert summarizer.reader.read([silent, *ids]) == (text, True)
 
 
 def test_tags_that_a_model_added_as_special_tokens_survive_decoding(folders, tmp_path):
@@ -62,7 +62,7 @@ def test_tags_that_a_model_added_as_special_tokens_survive_decoding(folders, tmp
         text = "#Person1#은 #Person2#에게 묻습니다."
         ids = loaded.tokenizer.encode(text, add_special_tokens=False)
         assert len(loaded.tokenizer.encode("#Person1#", add_special_tokens=False)) == 1
-        assert summarizer._decode(ids)[0] == text
+        assert summarizer.reader.read(ids)[0] == text
 
 
 def test_sampling_habits_of_a_model_are_not_ours(folders, tmp_path):
