@@ -83,9 +83,8 @@ def main() -> int:
         assert chosen[:SLICE] == expected, "not what the package says"
     naive_seconds, own_seconds = min(naive_rounds) * DIALOGUES / SLICE, min(own_rounds)
     times = naive_seconds / own_seconds
-    print(
-        ", ".join(f"{key} {value}" for key, value in machine("rouge", "python-mecab-ko", "python-mecab-ko-dic").items())
-    )
+    facts = machine("rouge", "python-mecab-ko", "python-mecab-ko-dic")
+    print(", ".join(f"{key} {value}" for key, value in facts.items()))
     print(f"{CANDIDATES} candidates x {DIALOGUES} dialogues, seconds of CPU time in one process, from raw text")
     print(f"  dialsum {own_seconds:.2f} s  (at most {MOST_SECONDS:g}{': MISSED' * (own_seconds > MOST_SECONDS)})")
     print(f"  package {naive_seconds:.1f} s, extrapolated from {SLICE} dialogues, whose choices are the same")

@@ -188,8 +188,9 @@ def main() -> int:
         missed += not met
         print(f"  {what:<44}{value:>8.2f}  ({'at least' if least else 'at most'} {bar:g}{'' if met else ': MISSED'})")
 
+    facts = machine("rouge", "python-mecab-ko", "python-mecab-ko-dic", "numpy")
     results: dict[str, object] = {
-        "machine": machine("rouge", "python-mecab-ko", "python-mecab-ko-dic", "numpy"),
+        "machine": facts,
         "data": f"{len(gold)} rows",
     }
     print(", ".join(f"{key} {value}" for key, value in facts.items()))
