@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialsum_cli.console import as_table
 from dialsum_cli.data.checks import NEAR, PIECE, _nearest, _pieces, check_data, normalised
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.views import as_table
 
 TALK = "#Person1#: 안녕하세요, 방을 예약하고 싶습니다.\n#Person2#: 어떤 방을 원하시나요?\n#Person1#: 싱글룸이요."
 RETOLD = "#Person1#: 안녕하십니까? 방을 예약하고 싶은데요.\n#Person2#: 어떤 방을 원하세요?\n#Person1#: 싱글룸이요."

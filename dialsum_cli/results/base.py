@@ -1,0 +1,46 @@
+"""What every result is."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Result(BaseModel):
+    """A result: plain values, JSON by `model_dump_json`, a data frame by `to_frame`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing of the work came out: the command then exits with 1."""
+        return False
+
+    def records(self) -> Iterable[BaseModel]:
+        """The rows of the result's main table."""
+        return [self]
+
+    def to_frame(self) -> Any:
+        """The main table as a `pandas.DataFrame`, one row per record."""
+        import pandas as pd
+
+        return pd.json_normalize([record.model_dump(mode="json") for record in self.records()])
+
+
+class DataFacts(Result):
+    """Which data a number was measured on."""
+
+    path: str
+    sha256: str
+    rows: int
+
+
+class Scores(Result):
+    """Corpus scores, 0-100 but `rouge_sum` (0-300)."""
+
+    rouge1: float
+    rouge2: float
+    rougeL: float  # noqa: N815 - the metric's name
+    final_score: float
+    rouge_sum: float
+    ci95: tuple[float, float]

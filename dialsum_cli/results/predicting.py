@@ -1,0 +1,72 @@
+"""What `dialsum predict` and `dialsum check` return."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from dialsum_cli.results.base import Result
+
+
+class Finding(Result):
+    """One thing that is wrong with a submission, or odd in it.
+
+    Attributes:
+        check: its name, as `missing_ids`.
+        kind: a fault makes the submission unfit; a warning doesn't.
+        rows: how many rows it was found in.
+        examples: the first of them, by line and `fname`.
+        remedy: what to do about it.
+    """
+
+    check: str
+    kind: Literal["fault", "warning"]
+    what: str
+    rows: int
+    examples: list[str]
+    remedy: str
+
+
+class CheckResult(Result):
+    """Whether a submission is fit to be handed in; lengths are mean characters of a summary."""
+
+    submission: Path
+    data: str
+    rows: int
+    fit: bool
+    length: float | None
+    train_length: float | None
+    """Of the training summaries; None without `--train`."""
+    findings: list[Finding]
+    """Faults first."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has a fault."""
+        return not self.fit
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per finding."""
+        return self.findings
+
+
+class PredictResult(Result):
+    """A written submission."""
+
+    output: Path
+    data: str
+    rows: int
+    seconds: float
+    dialogues_per_second: float
+    empty: int
+    truncated: int
+    prompts_truncated: int
+    """Dialogues that were shortened to fit into the model."""
+    chunked: int
+    """Dialogues that were summarised in parts."""
+    sha256: str
+    run_dir: Path
+    check: CheckResult
+    samples: list[Path] = []
+    """Files with all samples, where they were kept."""

@@ -1,0 +1,146 @@
+"""What `dialsum finetune` returns, and what it tells before the first step."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from dialsum_cli.results.base import Result, Scores
+
+
+class ShownRow(Result):
+    """One row of a training batch: text that is given, and text that is trained, special tokens included.
+
+    `labels` are -100 wherever nothing is trained; for an encoder-decoder they are the decoder's, else those of
+    `input_ids`.
+    """
+
+    fname: str
+    given: str
+    trained: str
+    padding: int
+    """Tokens that only fill the row up."""
+    input_ids: list[int]
+    labels: list[int]
+
+
+class ShownBatch(Result):
+    """The first batch that a model would be trained on."""
+
+    model: str
+    rows: list[ShownRow]
+
+
+class BatchesResult(Result):
+    """What the models would be trained on."""
+
+    batches: list[ShownBatch]
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per model and example."""
+        return [row for batch in self.batches for row in batch.rows]
+
+
+class TrainingPlan(Result):
+    """What a training will take, measured before its first step; times in minutes, evaluations aside."""
+
+    model: str
+    method: str
+    precision: str
+    trainable_parameters: int
+    examples: int
+    steps: int
+    micro_batch_tokens: int
+    """Tokens that are computed at once."""
+    gradient_checkpointing: bool
+    memory_bytes: int | None
+    """At the peak, on the device; None on a CPU."""
+    minutes_an_epoch: float
+    minutes: float
+    """Of all epochs; early stopping may end before."""
+    disk_bytes: int
+    """Of all checkpoints that are there at once."""
+
+
+class FinetuneRun(Result):
+    """One fine-tuned model; times in seconds, scores on dev before and after.
+
+    `best_step` is None where the last step was kept without a choice; `peak_memory_gib` is None on a CPU.
+    """
+
+    model: str
+    status: Literal["ok", "failed"] = "ok"
+    error: str | None = None
+    run_dir: Path | None = None
+    trainer: Literal["seq2seq", "causal"] | None = None
+    trainable_parameters: int | None = None
+    train_seconds: float | None = None
+    tokens_per_second: float | None = None
+    peak_memory_gib: float | None = None
+    best_step: int | None = None
+    precision: str | None = None
+    plan: TrainingPlan | None = None
+    before: Scores | None = None
+    after: Scores | None = None
+
+
+class FinetuneResult(Result):
+    """What became of each model."""
+
+    runs: list[FinetuneRun]
+    signature: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether no model could be fine-tuned."""
+        return all(run.status == "failed" for run in self.runs)
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per model."""
+        return self.runs
+
+
+class DataFinding(Result):
+    """Something about training data that the user should act on, or look at.
+
+    Attributes:
+        check: what was looked for: `duplicate`, `leak`, `near_leak`, `empty_summary`, `short_summary`, `long_summary`
+            or `unknown_tag`.
+        what: what was found, in words; `count` of these.
+        examples: the first few, by `fname`.
+        advice: what it does, and what to do.
+    """
+
+    check: str
+    severity: Literal["warning", "note"]
+    what: str
+    count: int
+    examples: list[str]
+    advice: str
+
+
+class TokenLengths(Result):
+    """How long texts are, in tokens: percentiles, the longest, and how many a limit cuts (None: there is none)."""
+
+    what: str
+    texts: int
+    p50: int
+    p90: int
+    p99: int
+    max: int
+    limit: int | None
+    cut: int | None
+
+
+class DataCheckResult(Result):
+    """What is to be known about training data before the first step; `train` and `dev` are numbers of dialogues."""
+
+    train: int
+    dev: int
+    findings: list[DataFinding]
+    lengths: list[TokenLengths]
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per finding."""
+        return self.findings
