@@ -8,47 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.cache_utils import Cache, StaticLayer
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
+from dialsum_cli.generation.batching import cut
+from dialsum_cli.generation.cache import Layer, Slots, has_flash, unpadded_attention
 from dialsum_cli.generation.sampling import Sampling
+from dialsum_cli.models.kernels import ready_attention
 from dialsum_cli.models.planning import PREFILL_TOKENS
 from dialsum_cli.models.vocabulary import Vocabulary
 
-ATTENTION = "grouped_sdpa"
 CHECK_EVERY = 16  # steps; asking the device whether rows have ended makes it wait
+MOST_CHOICES = 512  # answers whose next tokens are chosen at once: 0.5 GB for 128,000 tokens in fp32
 MASK_BY_LAYER = ("exaone4", "qwen2", "qwen3")  # architectures whose layers may differ in what they see
-
-
-def _attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-    dropout: float = 0.0, scaling: float | None = None, **options: Any,
-) -> tuple[Tensor, None]:  # fmt: skip
-    """Attention as transformers wants it; without a mask it is causal.
-
-    Grouped queries share their key-value head in the kernel. transformers' own copies keys and values once per query
-    head where there is a mask: 1.36 ms a layer and step at 128 rows of 640 on an H200, this 0.09.
-    """
-    output = functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=attention_mask, scale=scaling,
-        is_causal=attention_mask is None and query.shape[2] > 1, enable_gqa=key.shape[1] != query.shape[1],
-    )  # fmt: skip
-    return output.transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(ATTENTION, _attention)
-
-
-@contextmanager
-def _grouped_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Our attention for a while: it has no mask function, so that the masks are those that we hand over."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(ATTENTION)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 @contextmanager
@@ -63,48 +35,11 @@ def _projected(model: PreTrainedModel, positions: Tensor) -> Iterator[None]:
         hook.remove()
 
 
-class _Layer(StaticLayer):
-    """Keys and values of one layer, (rows, heads, slots, size); `place` tells all layers where the next ones go."""
-
-    keys: Tensor
-    values: Tensor
-
-    def __init__(self, place: "_Place") -> None:
-        super().__init__(max_cache_len=place.slots)
-        self.place = place
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Keep new keys and values, and give those to attend to: in a prefill the new ones alone."""
-        place = self.place
-        if not self.is_initialized:  # zeros: what is masked is multiplied all the same, and must be finite
-            shape = (place.rows, key_states.shape[1], place.slots, key_states.shape[3])
-            self.keys, self.values = key_states.new_zeros(shape), value_states.new_zeros(shape)
-            self.is_initialized = True
-        if place.written is None:
-            self.keys[place.prefilled, :, : key_states.shape[2]] = key_states
-            self.values[place.prefilled, :, : key_states.shape[2]] = value_states
-            return key_states, value_states
-        self.keys.index_copy_(2, place.written, key_states)
-        self.values.index_copy_(2, place.written, value_states)
-        return self.keys, self.values
-
-
-@dataclass(slots=True)
-class _Place:
-    """Where in the cache the next keys and values go: the first slots of some rows, or these slots of all rows."""
-
-    rows: int
-    slots: int
-    prefilled: slice | None = None
-    written: Tensor | None = None
-
-
 @dataclass(slots=True)
 class _Rows:
     """What there is for each prompt of a batch, changed in place by the steps; (rows, samples) where nothing else is.
 
     Attributes:
-        lengths: (rows, 1) of the prompts.
         token: the last one chosen.
         answers: (rows, samples, new tokens), filled up with an end token.
         state: of the vocabulary's automaton.
@@ -112,7 +47,6 @@ class _Rows:
         draws: (rows, samples, new tokens).
     """
 
-    lengths: Tensor
     token: Tensor
     ended: Tensor
     answers: Tensor
@@ -167,7 +101,7 @@ class Decoder:
         stream = torch.cuda.stream(self.stream) if self.stream else nullcontext()
         if self.stream:
             self.stream.wait_stream(torch.cuda.current_stream())
-        with stream, _grouped_attention(self.model):
+        with stream, unpadded_attention(self.model):
             answers = _Batch(self, prompts, extra, sampling, keys).answers()
         ends = set(self.ends.tolist())
         return [[_through_first(ends, answer) for answer in samples] for samples in answers]
@@ -182,14 +116,13 @@ class _Batch:
     ) -> None:  # fmt: skip
         self.decoder, self.model, self.sampling, self.prompts = decoder, decoder.model, sampling, prompts
         self.samples = sampling.num_samples if sampling else 1
-        self.longest, new = max(map(len, prompts)), decoder.max_new_tokens
+        new = decoder.max_new_tokens
         device = self.model.device
         shape = (len(prompts), self.samples)
         if extra is not None:
             extra = extra[:, None].expand(-1, self.samples, -1)
             extra = extra.contiguous() if self.samples > 1 else extra
         self.rows = _Rows(
-            lengths=torch.tensor([[len(prompt)] for prompt in prompts], device=device),
             token=torch.zeros(shape, dtype=torch.long, device=device),
             ended=torch.zeros(shape, dtype=torch.bool, device=device),
             answers=decoder.filler.expand(*shape, new).clone(),
@@ -198,21 +131,15 @@ class _Batch:
             draws=sampling.draws(keys, new).to(device) if sampling else None,
         )
         self.chosen = torch.zeros(1, dtype=torch.long, device=device)  # tokens of each answer so far
-        # Slots: the prompts', with padding on their right, then the first token of each sample, the second of each.
-        self.place = _Place(len(prompts), self.longest + (new - 1) * self.samples)
-        depth = self.model.config.num_hidden_layers
-        self.layers = [_Layer(self.place) for _ in range(depth)]
+        lengths, longest = [*map(len, prompts)], max(map(len, prompts)) + new - 1
+        self.slots = Slots(lengths, self.samples, new - 1, device, flash=has_flash(self.model, longest))
+        self.layers = [Layer(self.slots) for _ in range(self.model.config.num_hidden_layers)]
         self.cache = Cache(layers=[*self.layers])
-        slots = torch.arange(self.place.slots, device=device)
-        self.order = torch.arange(self.samples, device=device)
-        self.age = (slots - self.longest).div(self.samples, rounding_mode="floor")  # which new token; negative: prompt
-        self.own = (slots - self.longest) % self.samples == self.order[:, None]
-        self.slots = slots
         self.never = torch.tensor(-torch.inf, device=device)  # there already: a captured step can copy no scalar
 
     def answers(self) -> list[list[list[int]]]:
         """All answers of each prompt, filled up with an end token."""
-        finished, places = self.rows.answers.clone(), torch.arange(len(self.prompts), device=self.slots.device)
+        finished, places = self.rows.answers.clone(), torch.arange(len(self.prompts), device=self.never.device)
         new = self.decoder.max_new_tokens
         self._choose(self._prefill())
         step: Callable[[], object] | None = None
@@ -243,44 +170,36 @@ class _Batch:
         parts of `PREFILL_TOKENS`, each padded to its own longest row: 1.03 times the tokens instead of 1.2, in memory
         that does not grow with the batch, which decoding wants as large as it can be.
         """
-        longest = self.longest
-        padded = np.zeros((len(self.prompts), longest), np.int64)
+        lengths = [len(prompt) for prompt in self.prompts]
+        padded = np.zeros((len(lengths), max(lengths)), np.int64)
         for row, prompt in enumerate(self.prompts):
             padded[row, : len(prompt)] = prompt
         ids = torch.from_numpy(padded).to(self.model.device)  # once: each transfer would wait for the part before it
+        positions = torch.arange(max(lengths), device=ids.device)
+        window = getattr(self.model.config, "sliding_window", None)
         logits = []
-        start = 0
-        while start < len(self.prompts):
-            stop, width = start, 0
-            while stop < len(self.prompts):
-                wider = max(width, len(self.prompts[stop]))
-                if stop > start and (stop + 1 - start) * wider > PREFILL_TOKENS:
-                    break
-                stop, width = stop + 1, wider
-            self.place.prefilled = slice(start, stop)
-            position = self.slots[:width]
-            window = getattr(self.model.config, "sliding_window", None)
+        for part in cut(lengths, PREFILL_TOKENS):
+            position = positions[: max(lengths[part])]
+            self.slots.fill(part, len(position))
             near = None
-            if window is not None and width > window:
+            if window is not None and len(position) > window:
                 distance = position[:, None] - position
                 near = ((distance >= 0) & (distance < window))[None, None]
-            with _projected(self.model, self.rows.lengths[start:stop, 0] - 1):
-                logits.append(self._logits(ids[start:stop, :width], position[None], None, near))
-            start = stop
+            with _projected(self.model, self.slots.prompts[part, 0] - 1), ready_attention():
+                logits.append(self._logits(ids[part, : len(position)], position[None], None, near))
         return torch.cat(logits)
 
     def _step(self) -> None:
         """Write the last tokens to the cache and choose the next ones; it can be captured."""
         number = self.chosen - 1  # of the token that goes in
-        self.place.written = self.longest + number * self.samples + self.order
-        lengths = self.rows.lengths
-        position = lengths + number
-        seen = (self.slots < lengths)[:, None, None] | (self.own & (self.age >= 0) & (self.age <= number))[None, None]
-        near = seen
-        if (window := getattr(self.model.config, "sliding_window", None)) is not None:
-            positions = torch.where(self.age < 0, self.slots, lengths + self.age)
-            near = seen & (position - positions < window)[:, None, None]
-        self._choose(self._logits(self.rows.token, position.expand(-1, self.samples), seen, near))
+        self.slots.step(number)
+        position = (self.slots.prompts + number).expand(-1, self.samples)
+        seen = near = None
+        if not self.slots.flash:
+            seen = near = self.slots.seen()
+            if (window := getattr(self.model.config, "sliding_window", None)) is not None:
+                near = self.slots.seen(window)
+        self._choose(self._logits(self.rows.token, position, seen, near))
 
     def _logits(self, ids: Tensor, position: Tensor, seen: Tensor | None, near: Tensor | None) -> Tensor:
         """What the model says; `near` is what layers with a sliding window see, `seen` the others."""
@@ -299,24 +218,29 @@ class _Batch:
 
     def _choose(self, logits: Tensor) -> None:
         """Take the next token of each answer from logits (rows, samples or 1, vocabulary)."""
-        rows, vocabulary = self.rows, self.decoder.vocabulary
-        logits = logits.expand(-1, self.samples, -1)
-        if vocabulary is not None:
-            assert rows.extra is not None
-            allowed = vocabulary.mask(rows.state.flatten(), rows.extra.flatten(0, 1))
-            logits = torch.where(allowed.view(logits.shape), logits, self.never)
-        if self.sampling is None:
-            token = logits.argmax(-1)
-        else:
-            assert rows.draws is not None
-            token = self.sampling.choose(logits, rows.draws.index_select(2, self.chosen).squeeze(2))
-        token = torch.where(rows.ended, self.decoder.filler, token)
-        if vocabulary is not None:
-            rows.state.copy_(vocabulary.advance(rows.state, token))
+        rows, decoder = self.rows, self.decoder
+        several = max(1, MOST_CHOICES // self.samples)  # rows; what choosing takes would grow with the batch
+        parts = [slice(start, start + several) for start in range(0, len(logits), several)]
+        token = torch.cat([self._chosen(part, logits[part].expand(-1, self.samples, -1)) for part in parts])
+        token = torch.where(rows.ended, decoder.filler, token)
+        if decoder.vocabulary is not None:
+            rows.state.copy_(decoder.vocabulary.advance(rows.state, token))
         rows.token.copy_(token)
         rows.answers.index_copy_(2, self.chosen, token[..., None])
-        rows.ended.logical_or_((token[..., None] == self.decoder.ends).any(-1))
+        rows.ended.logical_or_((token[..., None] == decoder.ends).any(-1))
         self.chosen.add_(1)
+
+    def _chosen(self, part: slice, logits: Tensor) -> Tensor:
+        """The next tokens of some rows."""
+        rows, vocabulary = self.rows, self.decoder.vocabulary
+        if vocabulary is not None:
+            assert rows.extra is not None
+            allowed = vocabulary.mask(rows.state[part].flatten(), rows.extra[part].flatten(0, 1))
+            logits = torch.where(allowed.view(logits.shape), logits, self.never)
+        if self.sampling is None:
+            return logits.argmax(-1)
+        assert rows.draws is not None
+        return self.sampling.choose(logits, rows.draws[part].index_select(2, self.chosen).squeeze(2))
 
     def _captured(self) -> Callable[[], object]:
         """The step as a replay of what it launches: Python needs 70-100 ms for a step, a replay 3."""
@@ -329,9 +253,9 @@ class _Batch:
     def _keep(self, rows: Tensor) -> None:
         """Drop the other rows, one layer at a time so that no second cache is needed."""
         self.rows = self.rows.kept(rows)
+        self.slots, index = self.slots.kept(rows)
         for layer in self.layers:
-            layer.keys = layer.keys[rows]
-            layer.values = layer.values[rows]
+            layer.keep(self.slots, index)
 
 
 def _through_first(ends: set[int], answer: list[int]) -> list[int]:

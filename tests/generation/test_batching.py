@@ -1,10 +1,12 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.generation.batching import run_batches
+from dialsum_cli.generation.batching import cut, run_batches
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=60)
 
@@ -44,6 +46,25 @@ def test_the_work_left_is_that_of_the_batches_to_come(lengths, budget):
     left = [work_left for _, work_left in run_batches(lengths, budget, memory.run, lambda budget: None)]
     costs = [len(batch) * max(lengths[i] for i in batch) for batch in memory.batches]
     assert left == pytest.approx([sum(costs[i + 1 :]) / cost for i, cost in enumerate(costs)])
+
+
+@given(LENGTHS, st.integers(1, 400))
+def test_a_batch_without_padding_holds_what_its_rows_have(lengths, budget):
+    batches = [
+        batch for batch, _ in run_batches(lengths, budget, lambda batch: batch, lambda budget: None, padded=False)
+    ]
+    assert [lengths[i] for batch in batches for i in batch] == sorted(lengths, reverse=True)
+    for batch, following in pairwise([*batches, []]):
+        tokens = sum(lengths[i] for i in batch)
+        assert len(batch) == 1 or tokens <= budget
+        assert not following or tokens + lengths[following[0]] > budget
+
+
+@given(LENGTHS, st.integers(1, 100))
+def test_rows_are_cut_into_parts_in_their_order(lengths, budget):
+    parts = cut(lengths, budget)
+    assert [length for part in parts for length in lengths[part]] == lengths
+    assert all(len(lengths[part]) == 1 or len(lengths[part]) * max(lengths[part]) <= budget for part in parts)
 
 
 @given(LENGTHS, st.integers(50, 200))

@@ -12,6 +12,7 @@ from tiny_models import make_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.generation.cache import Layer, Slots
 from dialsum_cli.generation.decoding import CHECK_EVERY, Decoder
 from dialsum_cli.generation.engines import HuggingFaceSummarizer
 from dialsum_cli.generation.sampling import Sampling, SamplingProcessor
@@ -106,7 +107,9 @@ def shapes_seen(module):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(deadline=None, max_examples=12, derandomize=True)
-@given(prompts=PROMPTS, new=st.integers(1, 40), more_ends=st.integers(0, 12), tables=st.booleans())
+@given(
+    prompts=PROMPTS, new=st.integers(1, 40), more_ends=st.integers(0, 12), tables=st.booleans()
+)  # fmt: skip
 def test_greedy_tokens_are_those_of_generate(family, prompts, new, more_ends, tables):
     model, ends = model_of(family), [1, *range(SIZE - more_ends, SIZE)]  # many ends: rows that stop early
     vocabulary, extra = random_vocabulary(new, len(prompts)) if tables else (None, None)
@@ -329,3 +332,26 @@ def test_captured_steps_write_what_eager_ones_do(family, samples):
     captured = decoder.decode(prompts, extra.to("cuda"), sampling, keys)
     decoder.captures = False
     assert captured == decoder.decode(prompts, extra.to("cuda"), sampling, keys)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="FlashAttention runs on a GPU")
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("heads", [2, 6])
+def test_flash_attention_sees_what_the_mask_shows(samples, heads):
+    lengths, room, size, outputs = [40, 7, 19, 1], 5, 64, []
+    torch.manual_seed(0)
+    prompts = torch.randn(2, 4, 2, 40, size, device="cuda", dtype=torch.bfloat16)
+    steps = torch.randn(room, 2, 4, 2, samples, size, device="cuda", dtype=torch.bfloat16)
+    queries = torch.randn(room, 4, heads, samples, size, device="cuda", dtype=torch.bfloat16)
+    for flash in (True, False):
+        slots = Slots(lengths, samples, room, torch.device("cuda"), flash=flash)
+        layer = Layer(slots)
+        slots.fill(slice(0, 4), 40)
+        layer.update(*prompts)
+        for number in range(room):
+            slots.step(torch.tensor([number], device="cuda"))
+            layer.update(*steps[number])
+            mask = None if flash else slots.seen()
+            outputs.append(layer.attend(queries[number], mask, None).float())
+    for mine, masked in zip(outputs[:room], outputs[room:], strict=True):
+        torch.testing.assert_close(mine, masked, atol=2e-2, rtol=2e-2)
