@@ -92,17 +92,14 @@ def make_examples(
 class StepSampler(Sampler[list[int]]):
     """The rows of each optimizer step: rows of similar length together, in an order of their own in every epoch.
 
-    With several processes each takes its share of every step: an epoch has the same steps on any number of them.
-
     Args:
         widths: tokens of each row.
         rows: rows of an optimizer step; one step of an epoch, anywhere in it, has what is left.
         seed: decides the order, together with the epoch.
     """
 
-    def __init__(self, widths: Sequence[int], rows: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, widths: Sequence[int], rows: int, seed: int) -> None:
         self.widths, self.rows, self.seed = widths, rows, seed
-        self.rank, self.processes = rank, processes
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -116,7 +113,7 @@ class StepSampler(Sampler[list[int]]):
             nearby = sorted(order[start : start + self.rows * _SORTED], key=lambda row: (-self.widths[row], row))
             steps += [nearby[at : at + self.rows] for at in range(0, len(nearby), self.rows)]
         for step in torch.randperm(len(steps), generator=generator).tolist():
-            yield steps[step][self.rank :: self.processes]
+            yield steps[step]
 
 
 def padded_tokens(examples: Sequence[Example]) -> int:
@@ -163,6 +160,8 @@ class AnswerLoss:
     positions are picked out before it, by a hook on the output layer, so that whatever an architecture does to its
     logits is done to these as well. The sum equals that of full logits exactly.
 
+    The positions are found before the batch goes to the device: there, the program would have to wait for their number.
+
     Args:
         model: a causal or encoder-decoder model, or a PEFT model around one.
         label_smoothing: the share of the target that is spread over the vocabulary.
@@ -175,23 +174,32 @@ class AnswerLoss:
         self._hook = model.get_output_embeddings().register_forward_pre_hook(self._pick)
 
     def _pick(self, module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
-        return None if self._picked is None else (arguments[0][self._picked], *arguments[1:])
+        if self._picked is None:
+            return None
+        return (arguments[0].flatten(0, 1).index_select(0, self._picked), *arguments[1:])
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The sum over the labels that aren't -100 of a collated batch: a scalar with its graph."""
+        """The sum over the labels that aren't -100 of a batch as `collate` made it: a scalar with its graph."""
         labels = batch["labels"]
         trained = labels != IGNORED
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        inputs = {name: self._moved(tensor) for name, tensor in batch.items() if name != "labels"}
+        picked = trained
         if self.seq2seq:
-            self._picked = trained
-            inputs["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
+            inputs["decoder_input_ids"] = self._moved(self.model.prepare_decoder_input_ids_from_labels(labels=labels))
         else:  # the logits at a position are for the token after it
-            self._picked = torch.cat([trained[:, 1:], torch.zeros_like(trained[:, :1])], dim=1)
+            picked = torch.cat([trained[:, 1:], torch.zeros_like(trained[:, :1])], dim=1)
+        targets = self._moved(labels[trained])
+        self._picked = self._moved(picked.flatten().nonzero().squeeze(1))
         try:
             logits = self.model(**inputs, use_cache=False).logits
         finally:
             self._picked = None
-        return cross_entropy(logits.float(), labels[trained], reduction="sum", label_smoothing=self.label_smoothing)
+        return cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=self.label_smoothing)
+
+    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor on the model's device; from pinned memory the program goes on while a GPU fetches it."""
+        device = self.model.device
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
     def remove(self) -> None:
         """Give the model back as it was."""

@@ -3,13 +3,40 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dialsum_cli import processes
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.generation.engines import HuggingFaceSummarizer
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.models.loading import LoadedModel
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import FinetuneSettings
-from dialsum_cli.summarizer import Summary, collect
+from dialsum_cli.summarizer import Summarizer, Summary, collect
+
+
+def summarise(
+    summarizer: Summarizer, dialogues: Sequence[Dialogue], title: str, reporter: Reporter
+) -> tuple[list[Summary], list[str]]:
+    """All summaries in the order of the dialogues, and their texts; each process of a launch makes its share.
+
+    Raises:
+        ElsewhereError: another process could not make its share.
+    """
+    longest_first = sorted(dialogues, key=lambda dialogue: -len(dialogue.text))
+    share = longest_first[processes.number() :: processes.count()]  # as much work for each
+    with reporter.stage(title, len(dialogues), "dialogues") as stage:
+        made = collect(summarizer, share, lambda batch: stage.advance(len(batch.summaries)))
+        summaries = {summary.fname: summary for part in processes.gathered(made) for summary in part}
+        stage.advance(len(dialogues) - len(share))  # the others' are there as well
+    ordered = [summaries[dialogue.fname] for dialogue in dialogues]
+    return ordered, [summary.text for summary in ordered]
+
+
+def judge(scorer: Scorer, texts: Sequence[str]) -> Score:
+    """The score of these summaries, which the first process tells to all: what follows from it has to be the same."""
+    score = scorer.score(texts) if processes.is_first() else None
+    told = processes.told(score)
+    assert told is not None
+    return told
 
 
 @dataclass(slots=True)
@@ -27,10 +54,10 @@ class Evaluator:
         dialogues = self.dev[:limit]
         if self.summarizer is None:
             self.summarizer = HuggingFaceSummarizer(self.loaded, self.settings, self.reporter.warn)
-        with self.reporter.stage(f"{self.loaded.spec.name}: {title}", len(dialogues), "dialogues") as stage:
-            summaries = collect(self.summarizer, dialogues, lambda batch: stage.advance(len(batch.summaries)))
+        title = f"{self.loaded.spec.name}: {title}"
+        summaries, texts = summarise(self.summarizer, dialogues, title, self.reporter)
         scorer = Scorer([dialogue.references for dialogue in dialogues], seed=self.settings.seed)
-        return scorer.score([summary.text for summary in summaries]), summaries
+        return judge(scorer, texts), summaries
 
     def judge(self) -> dict[str, float]:
         """What a training goes by: scores (0-100) by name."""

@@ -1,13 +1,14 @@
 """What a training will take, measured on this machine before the first step: memory, time, disk."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
 import torch
 from transformers import PreTrainedModel
 
+from dialsum_cli import processes
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.models.loading import LoadedModel, out_of_memory
 from dialsum_cli.models.planning import free_bytes, generation_bytes, half, weight_bytes
@@ -15,7 +16,7 @@ from dialsum_cli.registry import Recipe
 from dialsum_cli.results import TrainingPlan
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.training.batches import Example, StepSampler, micro_batches, padded_tokens
-from dialsum_cli.training.trainers import Steps
+from dialsum_cli.training.steps import Steps
 
 PROBES = 10  # steps that are timed, spread over an epoch
 ADAM = {"adamw_torch": 8, "paged_adamw_32bit": 8, "paged_adamw_8bit": 2}  # bytes of state for each trained weight
@@ -32,24 +33,50 @@ def measure(
     """Compute the widest micro-batch and some steps without taking any, and fit both to memory.
 
     Gradient checkpointing is turned on where memory asks for it and the settings allow it; after that micro-batches
-    are halved. The weights and the random state stay what they are.
+    are halved. The weights and the random state stay what they are. All processes of a launch measure at once, each
+    its own share, and agree on what suits all of them.
 
     Raises:
         DialsumError: a single row does not fit into memory, or the checkpoints not on the disk.
+        ElsewhereError: so it is in another process.
     """
+    plan = _agreed(processes.gathered(_measure(loaded, examples, recipe, settings, steps, folder)))
+    apply(plan, loaded, steps)
+    return plan
+
+
+def _agreed(plans: Sequence[TrainingPlan]) -> TrainingPlan:
+    """The plan that suits every process: as much at once as fits in each, as long as the slowest takes."""
+    most = {
+        name: max(getattr(plan, name) for plan in plans)
+        for name in ("gradient_checkpointing", "minutes_an_epoch", "minutes")
+    }
+    memory = [plan.memory_bytes for plan in plans if plan.memory_bytes is not None]
+    least = min(plan.micro_batch_tokens for plan in plans)
+    return plans[0].model_copy(update=most | {"memory_bytes": max(memory, default=None), "micro_batch_tokens": least})
+
+
+def _measure(
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    settings: FinetuneSettings,
+    steps: Steps,
+    folder: Path,
+) -> TrainingPlan:
     model, cuda = loaded.model, loaded.model.device.type == "cuda"
-    rows = sorted(examples, key=lambda example: -example.width)[: recipe.batch_size]
+    rows = steps.share(sorted(examples, key=lambda example: -example.width)[: recipe.batch_size])
     checkpointing = settings.gradient_checkpointing == "on"
     model.train()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([model.device] if cuda else []):
         if checkpointing:
             _enable_checkpointing(model)
         trained = sum(parameter.numel() for parameter in steps.parameters)
         state = trained * ADAM[recipe.optimizer]
         ballast = _ballast(0 if recipe.optimizer.startswith("paged") else state, model.device)
-        while True:
+        while rows:  # of a step with fewer rows than there are processes some have none
             try:
-                _probe(steps.gradients, max(micro_batches(rows, steps.budget), key=padded_tokens), steps.device)
+                steps.gradients(max(micro_batches(rows, steps.budget), key=padded_tokens), 1, torch.Tensor.backward)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
@@ -96,6 +123,7 @@ def measure(
         minutes_an_epoch=epoch / 60,
         minutes=epoch * recipe.num_epochs / 60,
         disk_bytes=disk,
+        processes=processes.count(),
     )
 
 
@@ -125,11 +153,11 @@ def _enable_checkpointing(model: PreTrainedModel) -> None:
     model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def _probe(compute: Callable[..., torch.Tensor], rows: Sequence[Example], device: torch.device) -> float:
-    """Seconds that the gradients of these rows take."""
+def _seconds(steps: Steps, rows: Sequence[Example]) -> float:
+    """What this process's share of a step takes."""
     start = perf_counter()
-    compute(rows, torch.Tensor.backward)
-    if device.type == "cuda":
+    steps.compute(rows, torch.Tensor.backward)  # which may still halve micro-batches
+    if steps.device.type == "cuda":
         torch.cuda.synchronize()
     return perf_counter() - start
 
@@ -146,7 +174,7 @@ def _time(steps: Steps, examples: Sequence[Example], epoch: Sequence[Sequence[in
     rates = []
     for index, rows in enumerate([by_width[0], by_width[-1], *chosen]):
         step = [examples[row] for row in rows]
-        seconds = _probe(steps.compute, step, steps.device)  # which may still halve micro-batches
+        seconds = _seconds(steps, step)
         steps.clear()
         if index >= 2:
             rates.append((seconds, sum(row.width for row in step)))

@@ -21,8 +21,7 @@ from dialsum_cli.registry import ModelSpec, Recipe
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.runs import sync
 from dialsum_cli.settings import FinetuneSettings
-from dialsum_cli.summarizer import Summary
-from dialsum_cli.training.evaluation import Evaluator
+from dialsum_cli.summarizer import Summary, collect
 
 CHECKED = 20  # dialogues that merged weights are tried on
 
@@ -112,9 +111,12 @@ def merge(
     folder = loaded_from.with_name("merged")
     save(replace(loaded, model=model, spec=spec), settings, replace(recipe, method="full"), after, folder)
     del model, loaded
-    with open_summarizer(registry.resolve(str(folder)), plain, reporter) as (_, merged):
-        score, written = Evaluator(merged, plain, dev[:CHECKED], reporter).evaluate("merged")
+    with (
+        open_summarizer(registry.resolve(str(folder)), plain, reporter) as (engine, _),
+        reporter.stage(f"{spec.name}: merged", len(dev[:CHECKED]), "dialogues") as stage,
+    ):
+        written = collect(engine, dev[:CHECKED], lambda batch: stage.advance(len(batch.summaries)))
     same = sum(ours.text == theirs.text for ours, theirs in zip(written, summaries, strict=False))
-    if score.empty == len(written):
+    if not any(summary.text.strip() for summary in written):
         raise DialsumError(f"the merged weights in '{folder}' write nothing", "use the adapter in 'model'")
     reporter.note(f"merged weights in '{folder}': {same} of {len(written)} summaries are the adapter's to the letter")

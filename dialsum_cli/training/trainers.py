@@ -5,11 +5,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import (
@@ -24,13 +26,15 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 
+from dialsum_cli import processes
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.models.loading import LoadedModel, out_of_memory
+from dialsum_cli.models.loading import LoadedModel
 from dialsum_cli.registry import Recipe
 from dialsum_cli.reporter import Reporter, Stage
 from dialsum_cli.runs import sync
 from dialsum_cli.settings import FinetuneSettings
-from dialsum_cli.training.batches import AnswerLoss, Example, StepSampler, collate, micro_batches, padded_tokens
+from dialsum_cli.training.batches import Example, StepSampler
+from dialsum_cli.training.steps import Steps
 
 Judge = Callable[[], Mapping[str, float]]
 """Generates on dev and scores: `final_score` and what else is worth a line of the history."""
@@ -57,71 +61,27 @@ class Trained:
     micro_batch_tokens: int
 
 
-class Steps:
-    """How one optimizer step is computed: micro-batches of a token budget, their gradients summed.
+class _Alone:
+    """Mixed into the arguments of transformers: each process of a launch trains as if it were the only one.
 
-    The loss is the mean over all answer tokens of the step, whatever its micro-batches.
+    Processes meet in places of ours alone: gradients are summed, evaluations shared, and the first one writes. All else
+    is the same in all of them, and one that fails can't leave the others waiting somewhere in the trainer.
     """
 
-    def __init__(self, loaded: LoadedModel, recipe: Recipe, budget: int, warn: Callable[[str], None]) -> None:
-        self.loss = AnswerLoss(loaded.model, recipe.label_smoothing)
-        self.budget, self.warn = budget, warn
-        self.pad_id: int = loaded.tokenizer.pad_token_id
-        self.device = loaded.model.device
-        self.half = None  # the format of matrix products on a GPU, which adapters and trained weights in fp32 need told
-        if self.device.type == "cuda":
-            self.half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        self.parameters = [each for each in loaded.model.parameters() if each.requires_grad]
+    @cached_property
+    def _setup_devices(self) -> torch.device:
+        AcceleratorState._reset_state()  # of the model before, as transformers does
+        self.distributed_state = None
+        self._n_gpu = 1  # several GPUs are for several processes, not for DataParallel's threads
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
-    def compute(self, rows: Sequence[Example], backward: Callable[[torch.Tensor], None]) -> torch.Tensor:
-        """`gradients`; out of memory halves the budget for all that is left, and computes the same step again.
 
-        Raises:
-            DialsumError: a single row does not fit into memory.
-        """
-        while True:
-            try:
-                return self.gradients(rows, backward)
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-            self.halve(rows)  # out of the handler: the exception keeps the step's tensors alive
+class _Arguments(_Alone, TrainingArguments):
+    pass
 
-    def gradients(self, rows: Sequence[Example], backward: Callable[[torch.Tensor], None]) -> torch.Tensor:
-        """The loss of a step, its gradients added up in the parameters."""
-        trained = sum(len(row.answer_ids) for row in rows)
-        total = torch.zeros((), device=self.device)
-        for batch in micro_batches(rows, self.budget):
-            tensors = collate(batch, self.pad_id, seq2seq=self.loss.seq2seq)
-            moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
-            with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
-                loss = self.loss(moved) / trained
-            backward(loss)
-            total += loss.detach()
-        return total
 
-    def halve(self, rows: Sequence[Example]) -> None:
-        """Free what a step has left behind, and compute half as much at once from here on.
-
-        Raises:
-            DialsumError: one row is computed at once already.
-        """
-        self.clear()
-        torch.cuda.empty_cache()
-        # A row that is computed alone may be shorter than several others together.
-        several = [padded_tokens(batch) for batch in micro_batches(rows, self.budget) if len(batch) > 1]
-        if not several:
-            raise DialsumError(
-                f"out of memory on a single example of {max(row.width for row in rows)} tokens",
-                "use --method qlora, --gradient-checkpointing on, or a smaller model",
-            )
-        self.budget = max(several) // 2
-        self.warn(f"out of memory: {self.budget} tokens are computed at once from here on")
-
-    def clear(self) -> None:
-        """Throw the gradients away."""
-        for parameter in self.parameters:
-            parameter.grad = None
+class _Seq2SeqArguments(_Alone, Seq2SeqTrainingArguments):
+    pass
 
 
 class _OurTrainer(Trainer):
@@ -162,15 +122,19 @@ class _OurTrainer(Trainer):
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Compute a step's gradients."""
+        """Compute a step's gradients.
+
+        Its random numbers, dropout's, come from the step and the process: a resumed run has them without a record.
+        """
         model.train()
         self.tokens += sum(row.width for row in inputs)
-        return self.steps.compute(inputs, self.accelerator.backward)
+        torch.manual_seed((self.args.seed * 1_000_003 + self.state.global_step) * 1_009 + processes.number())
+        return self.steps.add_up(self.steps.compute(inputs, self.accelerator.backward))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Judge the weights as they are; the random state stays what it is, so that training goes on as without."""
+        """Judge the weights as they are."""
         self.model.eval()  # type: ignore[union-attr]
-        with self._aside(), torch.random.fork_rng():
+        with self._aside():
             metrics = {f"eval_{name}": value for name, value in self.judge().items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -179,7 +143,7 @@ class _OurTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log with what a resumed run takes up again: seconds and tokens so far, and what fitted into memory."""
         so_far = {"seconds": self.seconds, "tokens": self.tokens, "micro_batch_tokens": self.steps.budget}
-        super().log({**logs, **so_far}, start_time)
+        super().log({**logs, **so_far, "processes": processes.count()}, start_time)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Nothing: nobody reads it."""
@@ -189,12 +153,16 @@ class _OurTrainer(Trainer):
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Write a checkpoint beside the others and rename it once all of it is on the disk.
+        """Write a checkpoint beside the others and rename it once all of it is on the disk; the first process does.
 
         Raises:
             DialsumError: it can't be written; the checkpoints before it are whole.
         """
         folder = Path(self.args.output_dir or "")
+        if not processes.is_first():  # nor is it waited for: `_load_best_model` does
+            if self.state.best_global_step:
+                self.state.best_model_checkpoint = str(folder / f"checkpoint-{self.state.best_global_step}")
+            return
         name = f"checkpoint-{self.state.global_step}"
         self._staging = folder / ".unfinished"
         shutil.rmtree(self._staging, ignore_errors=True)
@@ -219,6 +187,10 @@ class _OurTrainer(Trainer):
         self.state.best_model_checkpoint = _best(self.state, folder)
         rotate_checkpoints(str(folder), self.keep, self.state.best_model_checkpoint)
 
+    def _load_best_model(self) -> None:
+        processes.wait()  # until the first one has written it
+        super()._load_best_model()
+
 
 class _CausalTrainer(_OurTrainer):
     pass
@@ -229,8 +201,8 @@ class _Seq2SeqTrainer(_OurTrainer, Seq2SeqTrainer):
 
 
 TRAINERS: dict[str, tuple[type[_OurTrainer], type[TrainingArguments]]] = {
-    "seq2seq": (_Seq2SeqTrainer, Seq2SeqTrainingArguments),
-    "causal": (_CausalTrainer, TrainingArguments),
+    "seq2seq": (_Seq2SeqTrainer, _Seq2SeqArguments),
+    "causal": (_CausalTrainer, _Arguments),
 }
 
 
@@ -241,6 +213,18 @@ def _best(state: TrainerState, folder: Path) -> str | None:
     """The best checkpoint's folder, wherever the run folder is by now."""
     path = folder / f"checkpoint-{state.best_global_step}"
     return str(path) if state.best_global_step and path.is_dir() else None
+
+
+def _changed(last: Mapping[str, float], steps: Steps) -> str:
+    """Take up what fitted into memory; other processes have measured that afresh, and it is said what they change."""
+    number, before = processes.count(), int(last.get("processes", 1))
+    if number == before:
+        steps.budget = int(last["micro_batch_tokens"])
+        return ""
+    return (
+        f" in {number} process{'es' if number > 1 else ''} instead of {before}: the same rows in the same steps, "
+        "rounded in another way, and dropout's random numbers are others"
+    )
 
 
 def _since_best(state: TrainerState) -> int:
@@ -345,7 +329,7 @@ def train(
         seed=settings.seed,
         **interval,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are for several processes, not for DataParallel's threads
+    loaded.model._is_accelerate_prepared = True  # type: ignore[assignment]  # or it would be wrapped for a launch
     trainer: Any = trainer_class(
         model=loaded.model,
         args=arguments,
@@ -356,12 +340,13 @@ def train(
     trainer.steps, trainer.sampler, trainer.judge, trainer.keep = steps, sampler, judge, settings.keep_checkpoints
     trainer.remove_callback(PrinterCallback)  # it prints its log between our data on standard output
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, seconds, state = get_last_checkpoint(str(folder)), 0.0, TrainerState()
+    checkpoint, seconds, state = processes.told(get_last_checkpoint(str(folder))), 0.0, TrainerState()
     if checkpoint:
         state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
         last = state.log_history[-1]
-        seconds, trainer.tokens, steps.budget = last["seconds"], last["tokens"], last["micro_batch_tokens"]
-        reporter.note(f"{loaded.spec.name}: going on from step {state.global_step}")
+        seconds, trainer.tokens = last["seconds"], last["tokens"]
+        reporter.note(f"{loaded.spec.name}: going on from step {state.global_step}{_changed(last, steps)}")
+    steps.share_weights()
     total = int(-(-len(sampler) * recipe.num_epochs // 1))
     with reporter.stage(f"{loaded.spec.name}: training", total, "steps") as stage:
         trainer.go_on(seconds)

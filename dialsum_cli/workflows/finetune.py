@@ -1,275 +1,108 @@
 """`dialsum finetune`: train models on dialogues with summaries, one after the other."""
 
-import csv
-import io
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from dialsum_cli import registry
-from dialsum_cli.caches.downloads import Before, check_disk_limit, forget_downloads
+from dialsum_cli import processes, registry
+from dialsum_cli.caches.downloads import Before, forget_downloads
 from dialsum_cli.data.checks import check_data
-from dialsum_cli.data.dialogues import Dialogue, read_dialogues
-from dialsum_cli.data.submissions import write_submission
-from dialsum_cli.errors import RequestError, one_line
-from dialsum_cli.metrics.scoring import Score, Scorer
+from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.errors import DataError, DialsumError, RequestError, one_line
+from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.prompts import load_prompt
-from dialsum_cli.registry import ModelSpec, Recipe
+from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QuietReporter, Reporter
-from dialsum_cli.results import DataCheckResult, DataFacts, FinetuneResult, FinetuneRun, Scores, TrainingPlan
-from dialsum_cli.runs import Run, claim, data_facts, file_name, provenance, start_run
-from dialsum_cli.settings import DiskSettings, FinetuneSettings, RecipeSettings, TrackingSettings, parse_bytes
-from dialsum_cli.store import Resumed, SummaryStore
-from dialsum_cli.summarizer import Engine, collect
-from dialsum_cli.tracking import Tracker, Tracking, Training, run_config, training_label
+from dialsum_cli.results import DataCheckResult, DataFacts, FinetuneResult, FinetuneRun
+from dialsum_cli.runs import data_facts
+from dialsum_cli.settings import FinetuneSettings
+from dialsum_cli.tracking import Tracking
 
 if TYPE_CHECKING:
-    from dialsum_cli.models.loading import LoadedModel
-    from dialsum_cli.training.batches import Example
-    from dialsum_cli.training.trainers import Steps
+    from dialsum_cli.training.job import Job
 
 logger = logging.getLogger("dialsum")
-
-# Options that change nothing of what is trained: an unfinished run goes on with any of them.
-ASIDE = {
-    *("config", "models", "train", "dev", "output_dir", "resume", "merge", "batch_tokens"),
-    *("keep_checkpoints", "checkpoint_minutes", *RecipeSettings.model_fields),
-    *(*TrackingSettings.model_fields, *DiskSettings.model_fields),
-}
-HISTORY = ("step", "epoch", "loss", "learning_rate", "grad_norm", "final_score", "rouge1", "rouge2", "rougeL", "empty",
-           "truncated", "seconds", "tokens")  # fmt: skip
 
 
 def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> FinetuneResult:
     """Fine-tune each model and score it on dev before and after; one that fails does not stop the others.
 
-    A run that was left unfinished is taken up again by the same command.
+    A run that was left unfinished is taken up again by the same command. The processes of an `accelerate launch` share
+    the work; the first one reports, scores and writes, and all of them return the result.
 
     Raises:
         RequestError: there is no such prompt, or a model that can't be fine-tuned.
-        DataError: the training or dev data can't be read, or lack summaries.
+        DataError: the training or dev data can't be read, lack summaries, or are others on another host.
     """
+    reporter = reporter if reporter and processes.is_first() else QuietReporter()
+    try:
+        specs, job = _prepared(settings, reporter)
+        processes.wait()
+    except processes.ElsewhereError as error:
+        raise DialsumError(str(error), "see to it there, and run the same command again") from None
+    except DialsumError as error:
+        processes.failed(one_line(error))
+        raise
+    there = Before.take() if settings.delete_cache and processes.is_first() else None
+    runs = []
+    for spec in specs:
+        try:
+            runs.append(job.finetune_one(spec))
+            processes.wait()  # a model that failed in one process has failed in all
+        except Exception as error:  # whatever one model raises is its row, and the others go on
+            line = one_line(error)
+            if not isinstance(error, processes.ElsewhereError):
+                processes.failed(line)
+            logger.exception("%s failed", spec.name)
+            reporter.warn(f"{spec.name} failed: {line}")
+            runs.append(FinetuneRun(model=spec.name, status="failed", error=line))
+        if processes.is_first():
+            forget_downloads(spec.name, spec.source, there, reporter)
+    return FinetuneResult(runs=runs, signature=job.scorer.signature)
+
+
+def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[ModelSpec], "Job"]:
+    """The models, and what all of them share; whatever is wrong with either is said before hours of work."""
+    from dialsum_cli.training.job import Job
     from dialsum_cli.training.methods import check_trainable
 
-    reporter = reporter or QuietReporter()
+    if processes.count() > processes.count_here() and (settings.delete_cache or settings.disk_limit):
+        raise RequestError(
+            "--delete-cache and --disk-limit are for one host: no process knows the disks of the others",
+            "leave them out",
+        )
     specs = [registry.resolve(name) for name in settings.models]
-    for spec in specs:  # before hours of work, not after
+    for spec in specs:
         check_trainable(spec, settings)
     load_prompt(settings.prompt)
     train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
     dev = read_dialogues(settings.dev, columns=settings.columns, references="equal", note=reporter.note)
     facts = {"train": data_facts(settings.train, len(train)), "dev": data_facts(settings.dev, len(dev))}
+    _check_launch(facts)
     scorer = Scorer([dialogue.references for dialogue in dev], seed=settings.seed)
-    _show_checks(check_data(train, dev), reporter)
-    job = _Job(settings, train, dev, facts, scorer, Tracking(settings, reporter), reporter)
-    there = Before.take() if settings.delete_cache else None
-    runs = []
-    for spec in specs:
-        try:
-            runs.append(job.finetune_one(spec))
-        except Exception as error:  # whatever one model raises is its row, and the others go on
-            logger.exception("%s failed", spec.name)
-            line = one_line(error)
-            reporter.warn(f"{spec.name} failed: {line}")
-            runs.append(FinetuneRun(model=spec.name, status="failed", error=line))
-        forget_downloads(spec.name, spec.source, there, reporter)
-    return FinetuneResult(runs=runs, signature=scorer.signature)
+    tracked = settings if processes.is_first() else settings.model_copy(update={"wandb": "off"})
+    if processes.is_first():
+        _show_checks(check_data(train, dev), reporter)
+    kept = settings.output_dir / "summaries"
+    return specs, Job(settings, train, dev, facts, scorer, Tracking(tracked, reporter), reporter, kept)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What all models of a fine-tuning share."""
+def _check_launch(facts: dict[str, DataFacts]) -> None:
+    """Refuse a launch whose processes have not a GPU each, or would train on different data.
 
-    settings: FinetuneSettings
-    train: Sequence[Dialogue]
-    dev: Sequence[Dialogue]
-    facts: Mapping[str, DataFacts]
-    scorer: Scorer
-    tracking: Tracking
-    reporter: Reporter
+    Raises:
+        RequestError, DataError: as said.
+    """
+    if processes.count() == 1:
+        return
+    import torch
 
-    def finetune_one(self, spec: ModelSpec) -> FinetuneRun:
-        """Train one model in its own run folder, from where an unfinished run of it stands."""
-        from dialsum_cli.generation.engines import free_memory
-        from dialsum_cli.models.loading import open_checkpoint
-        from dialsum_cli.models.preflight import download_bytes
-        from dialsum_cli.models.trained import as_trained
-        from dialsum_cli.training.methods import choose
-
-        if self.settings.disk_limit is not None:
-            limit = parse_bytes(self.settings.disk_limit)
-            check_disk_limit(limit, download_bytes(spec), spec.name, self.settings.output_dir)
-        free_memory()  # of a model that failed: what this one may take is decided next
-        checkpoint = open_checkpoint(spec)
-        if checkpoint.adapter:
-            raise RequestError(f"{spec.name} is an adapter already", "fine-tune its base model, or what --merge wrote")
-        settings, _ = as_trained(self.settings, checkpoint.source.folder)  # `open_summarizer` tells of the difference
-        choices = choose(checkpoint.spec, checkpoint.config, settings)
-        if settings.merge and choices.recipe.method == "full":
-            self.reporter.note(f"{spec.name}: nothing to merge, all weights are trained")
-        settings = settings.model_copy(
-            update={**asdict(choices.recipe), "precision": choices.precision, "models": [spec.name]}
-        )
-        with (
-            claim(
-                settings.output_dir / file_name(spec.name),
-                {
-                    "model": checkpoint.spec.source,
-                    "weights": checkpoint.base.identity(),
-                    "train": self.facts["train"].sha256,
-                    "dev": self.facts["dev"].sha256,
-                    **{key: value for key, value in settings.model_dump(mode="json").items() if key not in ASIDE},
-                    **asdict(choices.recipe),
-                    "prompt": asdict(load_prompt(settings.prompt)),
-                },
-                resume=settings.resume,
-            ) as folder,
-            start_run(folder, settings, sources=choices.sources, claimed=True) as run,
-        ):
-            for note in choices.notes:
-                self.reporter.note(note)
-            assert choices.recipe.method != "auto"
-            training = Training(
-                method=choices.recipe.method, precision=choices.computed_in, num_epochs=choices.recipe.num_epochs,
-                batch_size=choices.recipe.batch_size, learning_rate=choices.recipe.learning_rate,
-                started=datetime.now(),
-            )  # fmt: skip
-            label, config = training_label(checkpoint.spec, training), run_config(settings, checkpoint.spec, training)
-            with self.tracking.run(folder, label, config) as tracker:
-                result = self._train(checkpoint.spec, settings, choices.recipe, run, tracker)
-                tracker.summarise(result.after.model_dump() if result.after else {})
-            return result
-
-    def _train(
-        self, spec: ModelSpec, settings: FinetuneSettings, recipe: Recipe, run: Run, tracker: Tracker
-    ) -> FinetuneRun:
-        from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer, peak_memory_gib
-        from dialsum_cli.reports.page import render
-        from dialsum_cli.reports.training import training_page
-        from dialsum_cli.training.batches import make_examples
-        from dialsum_cli.training.evaluation import Evaluator
-        from dialsum_cli.training.methods import keep_gradients, prepare
-        from dialsum_cli.training.saving import merge, save
-        from dialsum_cli.training.trainers import Steps, train
-
-        reporter, folder = self.reporter, run.folder
-        with open_summarizer(spec, settings, reporter) as (engine, loaded):
-            keep_gradients(loaded.model)
-            before = self._before(engine, spec, settings)
-            loaded, note = prepare(loaded, recipe, self.train, settings.seed)
-            if note:
-                reporter.note(f"{spec.name}: {note}")
-            summarizer = HuggingFaceSummarizer(loaded, settings, reporter.warn)
-            examples = make_examples(
-                self.train, summarizer.prompt, summarizer.max_prompt_tokens, settings.max_new_tokens
-            )
-            self._tell(spec, examples.shortened, "dialogues were shortened to fit")
-            self._tell(spec, examples.long_answers, "summaries are longer than --max-new-tokens: such would be cut")
-            run.write_json("provenance.json", self._provenance(spec, loaded.revision, recipe))
-            steps = Steps(loaded, recipe, settings.micro_batch_tokens, reporter.warn)
-            plan = self._plan(loaded, examples.items, recipe, settings, steps, run)
-            evaluator = Evaluator(loaded, settings, self.dev, reporter)
-            trained = train(
-                loaded, examples.items, recipe, settings, steps, folder / "checkpoints", evaluator.judge,
-                lambda history: _record(history, run, tracker), reporter,
-            )  # fmt: skip
-            steps.loss.remove()
-            after, summaries = evaluator.evaluate("after")
-            save(loaded, settings, recipe, after, folder / "model")
-            peak = peak_memory_gib()
-            del engine, summarizer, steps, evaluator, loaded  # before merging needs their memory
-        rows = [(summary.fname, summary.text) for summary in summaries]
-        write_submission(folder / "predictions.csv", rows, overwrite=True)
-        if settings.merge and recipe.method != "full":
-            merge(spec, folder / "model", settings, recipe, after, self.dev, summaries, reporter)
-        result = FinetuneRun(
-            model=spec.name,
-            run_dir=folder,
-            trainer="seq2seq" if spec.kind == "seq2seq" else "causal",
-            trainable_parameters=plan.trainable_parameters,
-            train_seconds=trained.seconds,
-            tokens_per_second=trained.tokens / trained.seconds,
-            peak_memory_gib=peak,
-            best_step=trained.best_step,
-            precision=settings.precision,
-            plan=plan,
-            before=_scores(before),
-            after=_scores(after),
-        )
-        page = training_page(result, _entries(trained.history), signature=self.scorer.signature)
-        run.write("report.html", render(page))
-        run.write("result.json", result.model_dump_json(indent=2))  # from here on the run is finished
-        return result
-
-    def _before(self, engine: Engine, spec: ModelSpec, settings: FinetuneSettings) -> Score:
-        """The score of the untrained model; a resumed run finds its summaries kept."""
-        store = SummaryStore(settings.output_dir / "summaries", engine.ingredients())
-        with self.reporter.stage(f"{spec.name}: before", len(self.dev), "dialogues") as stage:
-            summaries = collect(Resumed(engine, store), self.dev, lambda batch: stage.advance(len(batch.summaries)))
-        return self.scorer.score([summary.text for summary in summaries])
-
-    def _plan(
-        self, loaded: "LoadedModel", examples: "Sequence[Example]", recipe: Recipe, settings: FinetuneSettings,
-        steps: "Steps", run: Run,
-    ) -> TrainingPlan:  # fmt: skip
-        """What the training will take, shown; a resumed run keeps its plan: other micro-batches round differently."""
-        from dialsum_cli.training import planning
-
-        path = run.folder / "plan.json"
-        if path.exists():
-            plan = TrainingPlan.model_validate_json(path.read_text(encoding="utf-8"))
-            planning.apply(plan, loaded, steps)
-        else:
-            plan = planning.measure(loaded, examples, recipe, settings, steps, run.folder)
-            run.write("plan.json", plan.model_dump_json(indent=2))
-        self.reporter.preview(plan)
-        return plan
-
-    def _provenance(self, spec: ModelSpec, revision: str | None, recipe: Recipe) -> dict[str, object]:
-        return provenance(
-            data={name: fact.model_dump() for name, fact in self.facts.items()},
-            model=spec.source,
-            revision=revision,
-            recipe=asdict(recipe),
-            metric=self.scorer.signature,
-        )
-
-    def _tell(self, spec: ModelSpec, fnames: Sequence[str], what: str) -> None:
-        if fnames:
-            fnames = list(dict.fromkeys(fnames))
-            some = ", ".join(fnames[:3]) + (" …" if len(fnames) > 3 else "")
-            self.reporter.warn(f"{spec.name}: {len(fnames)} of {len(self.train)} {what}: {some}")
-
-
-def _scores(score: Score) -> Scores:
-    return Scores(
-        rouge1=score.rouge1,
-        rouge2=score.rouge2,
-        rougeL=score.rougeL,
-        final_score=score.final_score,
-        rouge_sum=score.rouge_sum,
-        ci95=score.ci95,
-    )
+    here, gpus = processes.count_here(), torch.cuda.device_count()
+    if 0 < gpus < here:
+        raise RequestError(f"{here} processes would share {gpus} GPU{'s' * (gpus > 1)}", f"--num_processes {gpus}")
+    if facts != processes.told(facts):
+        raise DataError(f"process {processes.number()} reads other data than the first one", "give all hosts the same")
 
 
 def _show_checks(checks: DataCheckResult, reporter: Reporter) -> None:
     if checks.findings:
         reporter.preview(checks)
-
-
-def _record(history: Sequence[Mapping[str, float]], run: Run, tracker: Tracker) -> None:
-    """Keep a training's log as it grows."""
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, HISTORY, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_entries(history))
-    run.write("history.csv", buffer.getvalue())
-    (last,) = _entries(history[-1:])
-    tracker.log(last, step=int(last["step"]))
-
-
-def _entries(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """The trainer's log with the judge's values under their own names."""
-    return [{name.removeprefix("eval_"): value for name, value in entry.items()} for entry in history]
