@@ -6,7 +6,8 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class SummaryStore:
     """The summaries that one set of ingredients has made, in `folder/<hash of the ingredients>.jsonl`.
 
     A line is a batch, written at once and synced, so that a killed process loses the batch that it was at and two
-    processes can share a file. The first line tells the ingredients, for people.
+    processes can share a file. The first line tells the ingredients, for people. Of a launch's processes, which may
+    be on several hosts, each writes a file of its own (`<hash>.1.jsonl`, ...); all files are read.
 
     Args:
         folder: where the stores of all models are; made when something is kept.
@@ -31,29 +33,47 @@ class SummaryStore:
 
     def __init__(self, folder: Path, ingredients: Mapping[str, object]) -> None:
         self._ingredients = json.dumps(ingredients, ensure_ascii=False, sort_keys=True)
-        self.path = folder / f"{hashlib.sha256(self._ingredients.encode()).hexdigest()[:32]}.jsonl"
+        self._name = hashlib.sha256(self._ingredients.encode()).hexdigest()[:32]
+        self.path = folder / f"{self._name}.jsonl"
 
-    def batches(self) -> list[dict[str, Any]]:
+    def written_by(self, process: int) -> "SummaryStore":
+        """The same store as one process of a launch writes it: hosts that share a disk can't append to one file."""
+        store = copy(self)
+        store.path = self.path.with_name(f"{self._name}.{process}.jsonl" if process else f"{self._name}.jsonl")
+        return store
+
+    def begin(self) -> None:
+        """Make the file, if it isn't there, so that another host can tell whether it sees this folder.
+
+        Raises:
+            DialsumError: the disk is full, or the file can't be written.
+        """
+        self._append(b"")
+
+    def batches(self, read: MutableMapping[Path, int] | None = None) -> list[dict[str, Any]]:
         """The batches kept so far: `summaries` by the hash of their dialogue, and what they took.
 
         A line that was cut off by a crash is left out.
 
+        Args:
+            read: how many bytes of each file have been read already, and will have been after this; a last line that
+                another process may be writing at this moment is left for the next time.
+
         Raises:
-            DialsumError: the file can't be read.
+            DialsumError: a file can't be read.
         """
-        try:
-            lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
-        except OSError as error:
-            raise DialsumError(f"can't read '{self.path}': {error.strerror}", "remove it to start afresh") from None
-        found = []
-        for line in filter(None, lines):
+        found: list[dict[str, Any]] = []
+        for path in sorted(self.path.parent.glob(f"{self._name}*.jsonl")):
             try:
-                content = json.loads(line)
-            except ValueError:  # half a line, perhaps with half a letter
-                logger.warning("'%s' has an unfinished line: its batch is made again", self.path)
-                continue
-            if "summaries" in content:
-                found.append(content)
+                with path.open("rb") as file:
+                    file.seek(read.get(path, 0) if read is not None else 0)
+                    content = file.read()
+            except OSError as error:
+                raise DialsumError(f"can't read '{path}': {error.strerror}", "remove it to start afresh") from None
+            if read is not None:
+                content = content[: content.rfind(b"\n") + 1]
+                read[path] = read.get(path, 0) + len(content)
+            found += _parsed(path, content)
         return found
 
     def keep(self, batch: Batch, dialogues: Mapping[str, Dialogue]) -> None:
@@ -75,7 +95,9 @@ class SummaryStore:
             "summary_tokens": batch.summary_tokens,
         }
         # A line begins by ending the one before, which another process may have left unfinished.
-        line = f"\n{json.dumps(content, ensure_ascii=False)}\n".encode()
+        self._append(f"\n{json.dumps(content, ensure_ascii=False)}\n".encode())
+
+    def _append(self, line: bytes) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -93,6 +115,17 @@ class SummaryStore:
             ) from None
 
 
+def _parsed(path: Path, content: bytes) -> Iterator[dict[str, Any]]:
+    for line in filter(None, content.split(b"\n")):
+        try:
+            batch = json.loads(line)
+        except ValueError:  # half a line, perhaps with half a letter
+            logger.warning("'%s' has an unfinished line: its batch is made again", path)
+            continue
+        if "summaries" in batch:
+            yield batch
+
+
 @dataclass(frozen=True, slots=True)
 class Resumed:
     """A summarizer that gives what a store has, lets another make the rest, and keeps that."""
@@ -102,30 +135,44 @@ class Resumed:
 
     def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Batch]:
         """Yield what earlier runs made of these dialogues, as one batch, then the new ones."""
-        left: dict[str, list[str]] = {}
-        for dialogue in dialogues:
-            left.setdefault(digest(dialogue), []).append(dialogue.fname)
-        found: list[Summary] = []
-        seconds, memory, tokens, counted = 0.0, [], [], Counter[str]()
-        for kept in self.store.batches():
-            known = {text: left.pop(text) for text in kept["summaries"] if text in left}
-            if known:
-                found += [Summary(fname, *kept["summaries"][text]) for text in known for fname in known[text]]
-                seconds += kept["seconds"] * len(known) / len(kept["summaries"])
-                memory.append(kept["peak_memory_gib"])
-                tokens.append(kept["batch_tokens"])
-                for name in ("prompt_tokens", "summary_tokens"):  # a server's batches hold one dialogue each
-                    counted[name] += kept.get(name) or 0
+        found, left = recall(self.store, dialogues)
         if found:
-            peak, budget = max(filter(None, memory), default=None), min(filter(None, tokens), default=None)
-            yield Batch(
-                found, seconds=seconds, peak_memory_gib=peak, batch_tokens=budget, reused=True,
-                prompt_tokens=counted["prompt_tokens"] or None, summary_tokens=counted["summary_tokens"] or None,
-            )  # fmt: skip
-        rest = {dialogue.fname: dialogue for dialogue in dialogues if digest(dialogue) in left}
-        for batch in self.summarizer.summarize([*rest.values()]) if rest else ():
+            yield found
+        rest = {dialogue.fname: dialogue for dialogue in left}
+        for batch in self.summarizer.summarize(left) if left else ():
             self.store.keep(batch, rest)
             yield batch
+
+
+def recall(store: SummaryStore, dialogues: Sequence[Dialogue]) -> tuple[Batch | None, list[Dialogue]]:
+    """What earlier runs made of these dialogues, as one batch, and the dialogues that are left.
+
+    Raises:
+        DialsumError: the store can't be read.
+    """
+    left: dict[str, list[str]] = {}
+    for dialogue in dialogues:
+        left.setdefault(digest(dialogue), []).append(dialogue.fname)
+    found: list[Summary] = []
+    seconds, memory, tokens, counted = 0.0, [], [], Counter[str]()
+    for kept in store.batches():
+        known = {text: left.pop(text) for text in kept["summaries"] if text in left}
+        if known:
+            found += [Summary(fname, *kept["summaries"][text]) for text in known for fname in known[text]]
+            seconds += kept["seconds"] * len(known) / len(kept["summaries"])
+            memory.append(kept["peak_memory_gib"])
+            tokens.append(kept["batch_tokens"])
+            for name in ("prompt_tokens", "summary_tokens"):  # a server's batches hold one dialogue each
+                counted[name] += kept.get(name) or 0
+    rest = [dialogue for dialogue in dialogues if digest(dialogue) in left]
+    if not found:
+        return None, rest
+    peak, budget = max(filter(None, memory), default=None), min(filter(None, tokens), default=None)
+    batch = Batch(
+        found, seconds=seconds, peak_memory_gib=peak, batch_tokens=budget, reused=True,
+        prompt_tokens=counted["prompt_tokens"] or None, summary_tokens=counted["summary_tokens"] or None,
+    )  # fmt: skip
+    return batch, rest
 
 
 def digest(dialogue: Dialogue) -> str:

@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
-from dialsum_cli import registry
+from dialsum_cli import processes, registry
 from dialsum_cli.data.dialogues import Dialogue, stream_dialogues, survey
 from dialsum_cli.data.template import order_of, read_layout
 from dialsum_cli.data.writing import Submission, check_output, open_submission
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.fitness import Inspector
 from dialsum_cli.generation.choice import check_engine, open_engine
+from dialsum_cli.generation.shared import led, resumed
 from dialsum_cli.long_dialogues import Chunked, Measuring, fits
 from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.models.baselines import BASELINES
@@ -24,13 +25,14 @@ from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import CheckResult, PredictResult
 from dialsum_cli.runs import new_folder, provenance, start_run
 from dialsum_cli.settings import PredictSettings
-from dialsum_cli.store import Resumed, SummaryStore
+from dialsum_cli.store import SummaryStore
 from dialsum_cli.summarizer import Batch, Engine, Summarizer, Summary, collect
 from dialsum_cli.tracking import tracked
 
 PART = 4096  # dialogues in memory at a time: among so many, enough have about the same length to share a batch
 
 
+@led
 def predict(settings: PredictSettings, reporter: Reporter | None = None) -> PredictResult:
     """Write one summary for each dialogue, in the order of the input or of the template, and check them.
 
@@ -47,7 +49,8 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
     check_engine(settings)
     check_output(settings.output, overwrite=settings.overwrite)
     served = settings.api_model if settings.served else None
-    spec = registry.served(served) if served else registry.resolve(settings.model)
+    spec, *others = [registry.served(served)] if served else map(registry.resolve, settings.members)
+    name = " + ".join(each.name for each in (spec, *others))
     _check_sampling(settings, spec)
     load_prompt(settings.prompt)
     layout = read_layout(settings.template) if settings.template else None
@@ -65,8 +68,8 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
         with (
             open_submission(settings.output, layout, overwrite=settings.overwrite) as submission,
             _open_samples(settings) as kept,
-            reporter.stage(spec.name, facts.rows, "dialogues") as stage,
-            _opened(spec, settings, reporter) as (summarizer_of, revision),
+            reporter.stage(name, facts.rows, "dialogues") as stage,
+            _opened([spec, *others], settings, reporter) as (summarizer_of, model),
             closing(_stream(settings)) as stream,
         ):
             for number, dialogues in enumerate(_parts(stream, facts.rows)):
@@ -90,7 +93,7 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
                 submission.write(sorted(held, key=lambda row: order[row[0]]))
         seconds = job.earlier + perf_counter() - start
         verdict = _verdict(job.inspector, settings, facts.rows)
-        _tell(job, verdict, spec.name, reporter)
+        _tell(job, verdict, name, reporter)
         result = PredictResult(
             output=settings.output,
             data=settings.data,
@@ -106,9 +109,7 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
             check=verdict,
             samples=[each.path for each in kept],
         )
-        run.write_json(
-            "provenance.json", provenance(data=facts.model_dump(), model=spec.source or spec.name, revision=revision)
-        )
+        run.write_json("provenance.json", provenance(data=facts.model_dump(), processes=processes.count(), **model))
         run.write("result.json", result.model_dump_json(indent=2))
         tracker.summarise(result.model_dump())
     return result
@@ -133,15 +134,20 @@ def _parts(dialogues: Iterator[Dialogue], rows: int) -> Iterator[list[Dialogue]]
 
 @contextmanager
 def _opened(
-    spec: ModelSpec, settings: PredictSettings, reporter: Reporter
-) -> Iterator[tuple[Callable[[int], Summarizer], str | None]]:
-    """What summarises each part, by its number, and the model's revision."""
+    specs: Sequence[ModelSpec], settings: PredictSettings, reporter: Reporter
+) -> Iterator[tuple[Callable[[int], Summarizer], dict[str, object]]]:
+    """What summarises each part, by its number, and what the run's provenance says of the model, or of all members."""
+    spec, *others = specs
+    facts: dict[str, object] = {"model": spec.source or spec.name, "revision": None}
     if spec.kind == "baseline":
         baseline = BASELINES[spec.name](settings.seed)
-        yield lambda part: baseline, None
+        yield lambda part: baseline, facts
         return
-    with open_engine(spec, settings, reporter) as (engine, loaded):
-        yield partial(_resumed, engine, settings), loaded.revision
+    with open_engine(spec, settings, reporter, *others) as (engine, loaded):
+        facts["revision"] = loaded.revision
+        if others:
+            facts = {"average_logits": [each.source for each in specs], "weights": engine.ingredients()["weights"]}
+        yield partial(_resumed, engine, settings), facts
 
 
 def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer:
@@ -152,17 +158,17 @@ def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer
     ingredients = {**engine.ingredients(), "long_dialogue": settings.long_dialogue} | ({"part": part} if part else {})
     folder = settings.output_dir / "summaries"
     if settings.num_samples is None:
-        resumed: Summarizer = Resumed(engine, SummaryStore(folder, ingredients))
+        made: Summarizer = resumed(engine, SummaryStore(folder, ingredients))
     else:
         from dialsum_cli.generation.samples import elected
 
         sampling = settings.num_samples, settings.temperature, settings.top_p, settings.seed
-        resumed = elected(engine, sampling, folder, ingredients)
+        made = elected(engine, sampling, folder, ingredients)
     if settings.long_dialogue == "cut":
-        return resumed
+        return made
     if not isinstance(engine, Measuring):
         raise RequestError("this engine can't tell what fits into the model", "leave out --long-dialogue chunk")
-    return Chunked(resumed, partial(fits, engine))
+    return Chunked(made, partial(fits, engine))
 
 
 def _check_sampling(settings: PredictSettings, spec: ModelSpec) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from dialsum_cli import registry
+from dialsum_cli import processes, registry
 from dialsum_cli.caches.downloads import Before, check_disk_limit, forget_downloads
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import write_submission
 from dialsum_cli.errors import one_line
 from dialsum_cli.generation.choice import check_engine, open_engine
+from dialsum_cli.generation.shared import led, resumed
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.metrics.statistics import LEVEL, compare, holm
 from dialsum_cli.models.baselines import BASELINES
@@ -20,7 +21,7 @@ from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import LeaderboardRow, PreflightResult, PreflightRow, ScreenResult
 from dialsum_cli.runs import Run, data_facts, file_name, new_folder, provenance, start_run
 from dialsum_cli.settings import ScreenSettings, parse_bytes
-from dialsum_cli.store import Resumed, SummaryStore
+from dialsum_cli.store import SummaryStore
 from dialsum_cli.summarizer import Batch, Summary, collect
 from dialsum_cli.text import korean_ratio, tag_fidelity
 from dialsum_cli.tracking import Tracker, tracked
@@ -37,6 +38,7 @@ class Entry:
     items: Sequence[float] = ()
 
 
+@led
 def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> ScreenResult:
     """Rank models zero-shot on dialogues with references, baselines beneath.
 
@@ -71,7 +73,10 @@ def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> Screen
         rows = rank([job.screen_one(spec) for spec in specs], seed=settings.seed)
         revisions = {row.model: row.revision for row in rows if row.revision}
         run.write_json(
-            "provenance.json", provenance(data=facts.model_dump(), revisions=revisions, metric=scorer.signature)
+            "provenance.json",
+            provenance(
+                data=facts.model_dump(), revisions=revisions, metric=scorer.signature, processes=processes.count()
+            ),
         )
         result = ScreenResult(leaderboard=rows, signature=scorer.signature, data=facts, run_dir=run.folder)
         run.write("result.json", result.model_dump_json(indent=2))
@@ -159,7 +164,7 @@ class _Job:
                         stage.advance(len(batch.summaries))
                         watch.see(batch)
 
-                    summaries = collect(Resumed(summarizer, store), self.dialogues, done)
+                    summaries = collect(resumed(summarizer, store), self.dialogues, done)
             except _TimeUp as stop:
                 self.reporter.warn(f"{spec.name} stopped: {stop}")
                 return Entry(row.model_copy(update={**watch.measured(), "status": "stopped", "error": str(stop)}))
