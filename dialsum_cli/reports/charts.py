@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from math import floor, isfinite, log10
 from typing import NamedTuple
 
-from dialsum_cli.markup import Html, html, tag
+from rich.cells import cell_len
 
-WIDTH, HEIGHT = 400, 240
-"""Of a chart, in units that are CSS pixels on a phone: its letters need no magnifying glass there."""
+from dialsum_cli.markup import Html, html, tag
+from dialsum_cli.reports.pictures import HEIGHT, WIDTH, picture
+
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 384, 14, 196
+_CELL, _NAMES, _NUMBERS = 6.5, 190, 110  # of bars drawn as a picture: units for a letter, for all names, for numbers
 _DOT = 3
 """Side of the squares within which points are drawn as one: no file gets larger than the chart has squares."""
 _DASHES = ("none", "7 4", "2 3", "9 3 2 3")
@@ -27,8 +29,58 @@ class Mark(NamedTuple):
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class _Drawing(NamedTuple):
+    """A chart without its frame: `words` for who can't see it, `key` of its lines, and what could not be drawn."""
+
+    title: str
+    words: str
+    shapes: Sequence[Html]
+    undrawn: int
+    key: Sequence[tuple[str, Mapping[str, str]]] = ()
+
+    @property
+    def svg(self) -> Html:
+        """The chart for a page that has our style."""
+        return tag(
+            "svg", tag("title", f"{self.title}: {self.words}"), *self.shapes, viewBox=f"0 0 {WIDTH} {HEIGHT}",
+            role="img", class_="chart",
+        )  # fmt: skip
+
+
+class _Chart:
+    """What can be drawn stands on a page as a figure, and in a notebook as a picture of its own."""
+
+    __slots__ = ()
+
+    def _draw(self) -> _Drawing:
+        raise NotImplementedError
+
+    def to_html(self) -> Html:
+        """The chart as a figure."""
+        drawing = self._draw()
+        key = []
+        for name, look in drawing.key:
+            line = tag("path", d="M1 5h26", **look)
+            sample = tag("svg", line, viewBox="0 0 28 10", class_="sample", aria_hidden="true")
+            key.append(tag("li", sample, name))
+        return tag(
+            "figure", tag("figcaption", drawing.title), drawing.svg,
+            tag("ul", *key, class_="key") if len(key) > 1 else "",
+            tag("p", f"{drawing.undrawn} not drawn: no finite numbers", class_="caption") if drawing.undrawn else "",
+        )  # fmt: skip
+
+    def _repr_svg_(self) -> str:
+        drawing = self._draw()
+        title = drawing.title + (f" ({drawing.undrawn} not drawn: no finite numbers)" if drawing.undrawn else "")
+        return picture(title, drawing.words, drawing.shapes, key=drawing.key if len(drawing.key) > 1 else ())
+
+    def __repr__(self) -> str:
+        drawing = self._draw()
+        return f"{type(self).__name__}({drawing.title}: {drawing.words})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Histogram(_Chart):
     """How many of the values fall into each of `bins` equal parts of `within`, which grows to hold all values."""
 
     title: str
@@ -38,8 +90,7 @@ class Histogram:
     bins: int = 20
     mark: Mark | None = None
 
-    def to_html(self) -> Html:
-        """The chart as a figure."""
+    def _draw(self) -> _Drawing:
         values = [value for value in self.values if isfinite(value)]
         low, high = _range([*values, *self.within])
         width = (high - low) / self.bins
@@ -54,14 +105,12 @@ class Histogram:
                     width=_px(right - left - 1), height=_px(_BOTTOM - axes.y(count)), class_="bar")
             )  # fmt: skip
         words = f"{len(values)} values" + (f" from {min(values):.4g} to {max(values):.4g}" if values else "")
-        return _figure(
-            self.title, words, [axes.draw(self.label, "count"), *bars, axes.point_out(self.mark)],
-            _undrawn(len(self.values) - len(values)),
-        )  # fmt: skip
+        shapes = [axes.draw(self.label, "count"), *bars, axes.point_out(self.mark)]
+        return _Drawing(self.title, words, shapes, len(self.values) - len(values))
 
 
-@dataclass(frozen=True, slots=True)
-class Scatter:
+@dataclass(frozen=True, slots=True, repr=False)
+class Scatter(_Chart):
     """One dot per point, darker where several fall on one place; the axes hold `x_within` and `y_within` at least."""
 
     title: str
@@ -71,8 +120,7 @@ class Scatter:
     x_within: tuple[float, float] = (0, 0)
     y_within: tuple[float, float] = (0, 100)
 
-    def to_html(self) -> Html:
-        """The chart as a figure."""
+    def _draw(self) -> _Drawing:
         points = [point for point in self.points if all(map(isfinite, point))]
         axes = _Axes(
             _range([*(x for x, _ in points), *self.x_within]), _range([*(y for _, y in points), *self.y_within])
@@ -82,14 +130,12 @@ class Scatter:
         for (x, y), count in sorted(places.items()):
             shades[min(count.bit_length(), 4)].append(f"M{x} {y}h0")
         dots = [tag("path", d="".join(path), class_=f"dot shade{shade}") for shade, path in sorted(shades.items())]
-        return _figure(
-            self.title, f"{len(points)} points", [axes.draw(self.x_label, self.y_label), *dots],
-            _undrawn(len(self.points) - len(points)),
-        )  # fmt: skip
+        shapes = [axes.draw(self.x_label, self.y_label), *dots]
+        return _Drawing(self.title, f"{len(points)} points", shapes, len(self.points) - len(points))
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+@dataclass(frozen=True, slots=True, repr=False)
+class Curve(_Chart):
     """Lines through points in their order, one per name and told apart by dashes too; a value that is none is a gap."""
 
     title: str
@@ -98,8 +144,7 @@ class Curve:
     y_label: str
     mark: Mark | None = None
 
-    def to_html(self) -> Html:
-        """The chart as a figure."""
+    def _draw(self) -> _Drawing:
         points = [point for line in self.series.values() for point in line]
         drawn = [point for point in points if all(map(isfinite, point))]
         axes = _Axes(_range(x for x, _ in drawn), _range(y for _, y in drawn))
@@ -107,28 +152,22 @@ class Curve:
         for index, (name, line) in enumerate(self.series.items()):
             look = {"class_": f"line line{index % 4}", "stroke_dasharray": _DASHES[(index + index // 4) % 4]}
             lines.append(tag("path", tag("title", name), d=_path(axes, line), **look))
-            sample = tag(
-                "svg", tag("path", d="M1 5h26", **look), viewBox="0 0 28 10", class_="sample", aria_hidden="true"
-            )
-            key.append(tag("li", sample, name))
+            key.append((name, look))
         last = "; ".join(f"{name}: last {line[-1][1]:.4g}" for name, line in self.series.items() if line)
-        note = html(tag("ul", *key, class_="key") if len(key) > 1 else "", _undrawn(len(points) - len(drawn)))
-        return _figure(
-            self.title, last or "no points", [axes.draw(self.x_label, self.y_label), *lines, axes.point_out(self.mark)],
-            note,
-        )  # fmt: skip
+        shapes = [axes.draw(self.x_label, self.y_label), *lines, axes.point_out(self.mark)]
+        return _Drawing(self.title, last or "no points", shapes, len(points) - len(drawn), key)
 
 
 class Bar(NamedTuple):
-    """A mean over `n` items, with the ends of its interval where there is one."""
+    """A mean over `n` items, or another number, with the ends of its interval where there is one."""
 
     label: str
     value: float
-    n: int
+    n: int | None = None
     interval: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Bars:
     """Means as bars with their intervals: a table, for names may be long and numbers are to be read."""
 
@@ -136,21 +175,22 @@ class Bars:
     bars: Sequence[Bar]
     label: str
     within: tuple[float, float] = (0, 100)
+    column: str = "mean"
 
     def to_html(self) -> Html:
-        """The bars as a table."""
+        """The bars as a table; without a column for intervals and items where no bar has any."""
+        counted = any(bar.n is not None for bar in self.bars)
         rows = [
             tag(
                 "tr",
                 tag("th", bar.label, scope="row", class_="left"),
                 tag("td", f"{bar.value:.1f}"),
                 tag("td", self._draw(bar), class_="barcell"),
-                tag("td", f"{bar.interval[0]:.1f}–{bar.interval[1]:.1f}" if bar.interval else "–"),
-                tag("td", bar.n),
+                *([tag("td", _interval(bar)), tag("td", bar.n)] if counted else []),
             )
             for bar in self.bars
         ]
-        names = (self.label, "mean", "", "95 %", "n")
+        names = (self.label, self.column, "", *(("95 %", "n") if counted else ()))
         head = tag(
             "tr", *(tag("th", name, scope="col", class_="" if index else "left") for index, name in enumerate(names))
         )
@@ -158,19 +198,47 @@ class Bars:
         return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=self.title)
 
     def _draw(self, bar: Bar) -> Html:
+        shapes = self._shapes(bar, 0, 100, 0)
+        return tag("svg", *shapes, viewBox="0 0 100 10", preserveAspectRatio="none", class_="meter", aria_hidden="true")
+
+    def _repr_svg_(self) -> str:
+        """Name, bar and number of each, below each other."""
+        shapes: list[Html] = []
+        names = min(_NAMES, 8 + _CELL * max((cell_len(bar.label) for bar in self.bars), default=0))
+        for row, bar in enumerate(self.bars):
+            y = 20 * row + 4
+            numbers = f"{bar.value:.1f}" + (f" ({bar.interval[0]:.1f}–{bar.interval[1]:.1f})" if bar.interval else "")
+            shapes += [
+                tag("text", bar.label, x=_px(names - 6), y=y + 9, text_anchor="end"),
+                *self._shapes(bar, names, WIDTH - _NUMBERS, y),
+                tag("text", numbers, x=WIDTH - _NUMBERS + 8, y=y + 9),
+            ]
+        return picture(self.title, self._words(), shapes, height=20 * len(self.bars) + 8)
+
+    def __repr__(self) -> str:
+        return f"Bars({self.title}: {self._words()})"
+
+    def _words(self) -> str:
+        return "; ".join(f"{bar.label} {bar.value:.1f}" for bar in self.bars)
+
+    def _shapes(self, bar: Bar, left: float, right: float, top: float) -> list[Html]:
+        """A bar and its interval, ten units high."""
         shown = [end for bar in self.bars for end in (bar.value, *(bar.interval or ()))]
         low, high = _range([*shown, *self.within])
 
         def at(value: float) -> float:
-            return 100 * (value - low) / (high - low)
+            return left + (right - left) * (value - low) / (high - low)
 
-        shapes = [tag("rect", x=0, y=2, width=_px(at(bar.value)), height=6, class_="bar")]
+        shapes = [tag("rect", x=_px(left), y=top + 2, width=_px(at(bar.value) - left), height=6, class_="bar")]
         if bar.interval:
-            start, end = map(at, bar.interval)
-            shapes.append(
-                tag("path", d=f"M{_px(start)} 5H{_px(end)}M{_px(start)} 1v8M{_px(end)} 1v8", class_="whisker")
-            )
-        return tag("svg", *shapes, viewBox="0 0 100 10", preserveAspectRatio="none", class_="meter", aria_hidden="true")
+            start, end = (_px(at(value)) for value in bar.interval)
+            path = f"M{start} {top + 5}H{end}M{start} {top + 1}v8M{end} {top + 1}v8"
+            shapes.append(tag("path", d=path, class_="whisker"))
+        return shapes
+
+
+def _interval(bar: Bar) -> str:
+    return f"{bar.interval[0]:.1f}–{bar.interval[1]:.1f}" if bar.interval else "–"
 
 
 class _Axes:
@@ -212,17 +280,6 @@ class _Axes:
             tag("path", d=f"M{_px(x)} {_TOP}V{_BOTTOM}", class_="mark"),
             tag("text", mark.label, x=_px(x + side), y=_TOP + 8, text_anchor=anchor, class_="marked"),
         )
-
-
-def _figure(title: str, words: str, shapes: Iterable[Html], note: Html) -> Html:
-    drawing = tag(
-        "svg", tag("title", f"{title}: {words}"), *shapes, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", class_="chart"
-    )
-    return tag("figure", tag("figcaption", title), drawing, note)
-
-
-def _undrawn(count: int) -> Html:
-    return tag("p", f"{count} not drawn: no finite numbers", class_="caption") if count else html()
 
 
 def _path(axes: _Axes, points: Iterable[Point]) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import yaml
 from pydantic import Field
@@ -15,6 +15,13 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from dialsum_cli.errors import RequestError
 
 ENV_PREFIX = "DIALSUM_"
+# What transformers' TrainingArguments, and the nested files written for them, call an option of ours.
+ELSEWHERE = {
+    "per_device_train_batch_size": "batch_size",
+    "early_stopping_patience": "patience",
+    "generation_max_length": "max_new_tokens",
+    "generate_max_length": "max_new_tokens",
+}
 
 
 class Positional:
@@ -67,7 +74,7 @@ class Settings(BaseSettings):
         return "".join(parts)
 
 
-class _Loader(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):
     """YAML without two surprises: a repeated key is an error, and `yes` is a word until pydantic reads it as true."""
 
     yaml_implicit_resolvers = {
@@ -100,7 +107,7 @@ def _check_environment() -> None:
 
 def _read_yaml(path: Path, cls: type[Settings]) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), PlainLoader)
     except OSError as error:
         raise RequestError(f"--config: can't read '{path}': {error.strerror}", "give an existing YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -110,14 +117,28 @@ def _read_yaml(path: Path, cls: type[Settings]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RequestError(f"--config: '{path}' holds no mapping", "write one `option: value` a line")
     allowed = [name for name in cls.model_fields if name != "config"]
-    for key in values:
+    for key, value in values.items():
+        if isinstance(value, dict) and not (key in allowed and get_origin(cls.model_fields[key].annotation) is dict):
+            raise _nested(path, str(key), value, cls)
         if key in allowed:
             continue
         what = f"--config: '{path}' has the unknown key '{key}'"
         if others := _commands_that_know(key):
-            raise RequestError(f"{what}: {', '.join(others)} knows it", "give each command a file of its own")
+            knows = "knows" if len(others) == 1 else "know"
+            raise RequestError(f"{what}: {', '.join(others)} {knows} it", "give each command a file of its own")
         raise RequestError(what, _nearest(str(key), allowed, "remove that key"))
     return values
+
+
+def _nested(path: Path, key: str, below: Mapping[Any, Any], cls: type[Settings]) -> RequestError:
+    """What to write instead of `training: {learning_rate: 1e-5}`."""
+    known = cls.model_fields.keys() - {"config"}
+    flat = dict.fromkeys(near for name in below for near in _near(str(name), sorted(known)))
+    remedy = f"options are flat: `dialsum {cls.command()} --help` lists them"
+    if flat:
+        remedy = f"did you mean the flat key{'s' * (len(flat) > 1)} {', '.join(flat)}?"
+    unknown = "" if key in known else "unknown "
+    return RequestError(f"--config: '{path}' has the {unknown}key '{key}' with keys below it", remedy)
 
 
 def _commands_that_know(key: str) -> list[str]:
@@ -126,8 +147,15 @@ def _commands_that_know(key: str) -> list[str]:
 
 
 def _nearest(word: str, known: Iterable[str], otherwise: str, prefix: str = "") -> str:
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    near = _near(word, known)
     return f"did you mean '{prefix}{near[0]}'?" if near else otherwise
+
+
+def _near(word: str, known: Iterable[str]) -> list[str]:
+    """The one of them that is most like a word, if any is."""
+    other = ELSEWHERE.get(word)
+    known = list(known)
+    return [other] if other in known else get_close_matches(word, known, n=1, cutoff=0.6)
 
 
 def owner_of(settings_class: type[Settings], name: str) -> type[Settings]:

@@ -12,15 +12,18 @@ from dialsum_cli.settings.groups import (
     EngineSettings,
     RecipeSettings,
     RunSettings,
+    SamplingSettings,
     SummarizerSettings,
     TrackingSettings,
     TrainingSettings,
 )
+from dialsum_cli.settings.space import Space
 from dialsum_cli.settings.values import (
     BUNDLED,
     CACHES,
     CACHES_IF_ASKED,
     Age,
+    Averaged,
     Caches,
     Columns,
     Model,
@@ -32,6 +35,7 @@ from dialsum_cli.settings.values import (
     RougeWeights,
     SeveralFiles,
     Size,
+    SomeModels,
 )
 
 
@@ -78,11 +82,14 @@ class FinetuneSettings(
     """Also write the weights with the adapter merged into them, for programs that know no adapters."""
 
 
-class PredictSettings(DataSettings, EngineSettings, RunSettings, TrackingSettings):
+class PredictSettings(DataSettings, EngineSettings, SamplingSettings, RunSettings, TrackingSettings):
     """Options of `dialsum predict`."""
 
     model: Model = "tiny-bart"
     """Catalogue name, Hugging Face id, folder, or run folder of `dialsum finetune`."""
+
+    average_logits: Averaged = []
+    """In place of --model, two or more of one architecture and tokenizer, separated by commas: they write as one."""
 
     data: str = str(BUNDLED / "test.csv")
     """Dialogues: a CSV, JSONL or Parquet file, or owner/name:split of the hub."""
@@ -99,20 +106,22 @@ class PredictSettings(DataSettings, EngineSettings, RunSettings, TrackingSetting
     long_dialogue: Literal["cut", "chunk"] = "cut"
     """What doesn't fit into the model loses turns from its middle, or is summarised in parts, then their summaries."""
 
-    num_samples: int | None = Field(None, ge=1)
-    """Draw so many summaries of each dialogue, and keep the one that the others agree with most (MBR)."""
-
-    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """How freely samples are drawn: below 1 the likely tokens become likelier."""
-
-    top_p: float = Field(1.0, gt=0, le=1)
-    """Draw samples from the likeliest tokens that have this probability together."""
-
     keep_samples: Path | None = None
     """Write all samples too, numbered: samples.csv becomes samples-1.csv and so on, files for `dialsum ensemble`."""
 
     output_dir: Path = Path("runs/predict")
     """Folder in which this run gets a folder of its own."""
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if self.average_logits and self.model != type(self).model_fields["model"].default:
+            raise ValueError("--average-logits names all models itself: leave --model out")
+        return self
+
+    @property
+    def members(self) -> list[str]:
+        """The models that write each summary together; mostly one."""
+        return self.average_logits or [self.model]
 
 
 class CheckSettings(DataSettings):
@@ -204,6 +213,9 @@ class EnsembleSettings(RunSettings):
     allow_other_dictionary: bool = False
     """Choose by another Mecab dictionary than the one that all compare by."""
 
+    columns: Columns = {}
+    """Names of the columns where they differ from ours, as in fname=id,summary=answer, in the files that have them."""
+
     @model_validator(mode="after")
     def _weights_of_systems(self) -> Self:
         for name in self.system_weights:
@@ -217,6 +229,42 @@ class EnsembleSettings(RunSettings):
         """The weight of each file's vote."""
         given = {Path(name): weight for name, weight in self.system_weights.items()}
         return [given.get(path, 1.0) for path in self.files]
+
+
+class TuneSettings(
+    SummarizerSettings, SamplingSettings, RecipeSettings, TrainingSettings, RunSettings, TrackingSettings
+):
+    """Options of `dialsum tune`; those that it searches for say where the search starts."""
+
+    model: Model = "tiny-bart"
+    """Catalogue name, Hugging Face id, folder, or run folder of `dialsum finetune`."""
+
+    stage: Literal["decoding", "training", "both"] = "decoding"
+    """Search for how the model as it is writes best, for how it is trained best, or for one and then the other."""
+
+    space: Space = {}
+    """What to try, as in '{num_beams: [1, 4], length_penalty: {low: 0.6, high: 2}}'. [default: by the model's kind]"""
+
+    trials: int = Field(12, ge=1)
+    """Trials of each stage; the first one is the starting point."""
+
+    train: str = str(BUNDLED / "train.csv")
+    """Training dialogues with summaries."""
+
+    dev: str = str(BUNDLED / "dev.csv")
+    """Dialogues with summaries: the search sees one half of them, and the other half decides."""
+
+    columns: Columns = {}
+    """Names of the columns where they differ from ours, as in fname=id,dialogue=text."""
+
+    limit: int | None = Field(None, ge=2)
+    """Use only the first N dev dialogues."""
+
+    output_dir: Path = Path("runs/tune")
+    """Folder in which each model gets a run folder of its own."""
+
+    resume: bool = True
+    """Go on with the search that the same command left unfinished."""
 
 
 class CacheCleanSettings(Settings):
@@ -257,6 +305,22 @@ class CacheCleanSettings(Settings):
     def caches(self) -> tuple[str, ...]:
         """The caches to clean."""
         return tuple(self.only) or (*CACHES, *(name for name in self.include if name not in CACHES))
+
+
+class DoctorSettings(Settings):
+    """Options of `dialsum doctor`."""
+
+    models: SomeModels = []
+    """Plan for these models, separated by commas: access, download, disk, memory and minutes on this machine."""
+
+    data: str = str(BUNDLED / "dev.csv")
+    """Dialogues that they are to summarise: a plan counts their tokens."""
+
+    train: str = str(BUNDLED / "train.csv")
+    """Dialogues with summaries that they are to be trained on."""
+
+    columns: Columns = {}
+    """Names of the columns where they differ from ours, as in fname=id,dialogue=text."""
 
 
 class ModelsSettings(Settings):

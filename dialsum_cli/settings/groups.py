@@ -7,7 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from dialsum_cli import registry
 from dialsum_cli.settings.base import Settings
-from dialsum_cli.settings.values import BUNDLED, Columns, Server, Size
+from dialsum_cli.settings.values import BUNDLED, Columns, Precision, Server, Size
 
 
 class DataSettings(Settings):
@@ -26,7 +26,7 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """How models are loaded."""
 
-    precision: Literal["auto", "bf16", "fp16", "fp32", "nf4"] = "auto"
+    precision: Precision = "auto"
     """Number format of the weights; auto is the catalogue's choice where the machine has it."""
 
 
@@ -45,11 +45,27 @@ class GenerationSettings(Settings):
     num_beams: int = Field(1, ge=1)
     """Beams of the beam search; 1 is greedy decoding."""
 
+    length_penalty: float = Field(1.0, allow_inf_nan=False)
+    """Above 0, beams favour longer summaries, and the more the larger it is; it means nothing without beams."""
+
     no_repeat_ngram_size: int = Field(0, ge=0)
     """Never repeat an n-gram of this many tokens; 0 allows it. It breaks tags that a model writes in several tokens."""
 
     batch_tokens: int | None = Field(None, ge=1)
     """Tokens a batch may hold, padding and summaries included. [default: what fits into free memory]"""
+
+
+class SamplingSettings(Settings):
+    """How samples are drawn from a model."""
+
+    num_samples: int | None = Field(None, ge=1)
+    """Draw so many summaries of each dialogue, and keep the one that the others agree with most (MBR)."""
+
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """How freely samples are drawn: below 1 the likely tokens become likelier."""
+
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Draw samples from the likeliest tokens that have this probability together."""
 
 
 class SummarizerSettings(ModelSettings, GenerationSettings):

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -88,6 +88,17 @@ def _models(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _averaged(names: list[str]) -> list[str]:
+    for name in names:
+        if registry.resolve(name).kind == "baseline":
+            raise ValueError(f"'{name}' is a baseline and has no logits")
+    if len(names) == 1:
+        raise ValueError("give two models or more, separated by a comma; a single one is for --model")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"'{twice[0]}' is there twice; every model has the same weight")
+    return names
+
+
 def _model(name: str) -> str:
     registry.resolve(name)
     return name
@@ -147,12 +158,15 @@ def _server(url: str | None) -> str | None:
     return url.strip().rstrip("/")
 
 
+Precision = Literal["auto", "bf16", "fp16", "fp32", "nf4"]
 Names = Annotated[list[str], NoDecode, BeforeValidator(_items)]
 Caches = Annotated[Names, AfterValidator(_caches)]
 Size = Annotated[str, AfterValidator(_size)]
 Age = Annotated[str, AfterValidator(_age)]
 Models = Annotated[Names, AfterValidator(_models), Field(min_length=1)]
+SomeModels = Annotated[Names, AfterValidator(_models)]  # perhaps none
 Model = Annotated[str, AfterValidator(_model)]
+Averaged = Annotated[Names, AfterValidator(_averaged)]
 Numbers = Annotated[dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_numbers)]
 Columns = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_known_columns)]
 Paths = Annotated[list[Path], NoDecode, BeforeValidator(_listed)]

@@ -1,0 +1,92 @@
+"""The loop of a search: what is tried, what becomes of it, and which trial leads."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.errors import DialsumError, RequestError, one_line
+from dialsum_cli.reporter import Reporter
+from dialsum_cli.tuned import value as written
+from dialsum_cli.tuning.study import Study, Trial
+
+logger = logging.getLogger("dialsum")
+
+
+class Bench(Protocol):
+    """Where the trials of a stage are run."""
+
+    def measure(self, trial: Trial, halvings: int) -> float:
+        """The final score of a trial on the dialogues that the search sees, its batches halved so many times.
+
+        Raises:
+            RequestError: its options don't go with the model.
+        """
+
+    def write(self, trial: Trial, dialogues: Sequence[Dialogue], title: str) -> list[str]:
+        """The summaries of a trial that was measured, in the order of the dialogues; `title` is for the progress."""
+
+    def run_dir(self, trial: Trial) -> Path | None:
+        """Where the model of a trial that was measured is; None where all trials have the same one."""
+
+
+def search(
+    study: Study, trials: int, bench: Bench, measured: Callable[[Trial, float], None], reporter: Reporter
+) -> list[Trial]:
+    """Run trials until there are so many that are done, or nothing new is left to try; returns those that are done.
+
+    A trial for which memory runs out is pruned, and those after it have smaller batches; one that can't be done
+    (`RequestError`, or whatever a library raises) has failed. What is no trial's fault, such as a full disk, ends the
+    search, which can go on later. `measured` is told of each trial that got its score.
+
+    Raises:
+        Exception: whatever the starting point raises, because nothing can be held beside it then.
+    """
+    while True:
+        done = [trial for trial in study.trials if trial.state != "running"]
+        if len(done) >= trials:
+            return done
+        trial = study.next()
+        if trial is None:
+            reporter.note(f"there are no more than {len(done)} combinations, and all of them have been tried")
+            return done
+        try:
+            value = bench.measure(trial, halvings=sum(each.state == "pruned" for each in done))
+        except Exception as error:
+            pruned = _out_of_memory(error)
+            its_own = pruned or isinstance(error, RequestError) or not isinstance(error, DialsumError | OSError)
+            if trial.number == 0 or not its_own:
+                raise
+            logger.exception("trial %d came to nothing", trial.number)
+            reporter.warn(f"trial {trial.number} {'ran out of memory' if pruned else 'failed'}: {one_line(error)}")
+            study.give_up(trial, one_line(error), pruned=pruned)
+        else:
+            study.finish(trial, value)
+            measured(trial, value)
+            reporter.note(_told(study.trials, trial, value))
+
+
+def leader(trials: Sequence[Trial]) -> Trial:
+    """The trial with the highest score; of several, the first."""
+    return max(trials, key=lambda trial: (-1.0 if trial.value is None else trial.value, -trial.number))
+
+
+def changed(trial: Trial, start: Trial) -> dict[str, Any]:
+    """A trial's options that are not those of the starting point."""
+    return {name: value for name, value in trial.options.items() if value != start.options[name]}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    from dialsum_cli.models.loading import out_of_memory
+
+    return out_of_memory(error) or str(error).startswith("out of memory")  # on a single row, as our own code says it
+
+
+def _told(trials: Sequence[Trial], trial: Trial, value: float) -> str:
+    options = (
+        ", ".join(f"{name} {written(each)}" for name, each in changed(trial, trials[0]).items()) or "the starting point"
+    )
+    best = leader(trials)
+    so_far = "" if best.number == trial.number else f"; the best so far is trial {best.number} with {best.value:.2f}"
+    return f"trial {trial.number}: {value:.2f} with {options}{so_far}"

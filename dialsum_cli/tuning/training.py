@@ -1,0 +1,82 @@
+"""Trials of training: each one a fine-tuning of its own, in the run folder of the search."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dialsum_cli import registry
+from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.registry import ModelSpec
+from dialsum_cli.results import FinetuneRun
+from dialsum_cli.settings import FinetuneSettings, TuneSettings
+from dialsum_cli.training.job import Job
+from dialsum_cli.tuning.decoding import open_writer
+from dialsum_cli.tuning.spaces import Options
+from dialsum_cli.tuning.study import Trial
+
+
+def as_finetuning(settings: TuneSettings, options: Options, folder: Path, halvings: int = 0) -> FinetuneSettings:
+    """What a trial is fine-tuned with, micro-batches halved so many times."""
+    shared = FinetuneSettings.model_fields.keys() & TuneSettings.model_fields.keys() - {"config"}
+    values = {name: getattr(settings, name) for name in shared} | dict(options)
+    values |= {
+        "models": [settings.model], "output_dir": folder, "resume": True,
+        "micro_batch_tokens": max(1, settings.micro_batch_tokens >> halvings),
+    }  # fmt: skip
+    return FinetuneSettings.model_construct(**values)  # checked already; variables and files are none of its affair
+
+
+@dataclass(frozen=True, slots=True)
+class Trainings:
+    """Fine-tunings of a model, each in a folder of its own, one that was begun goes on; a `tuning.search.Bench`."""
+
+    job: Job
+    spec: ModelSpec
+    settings: TuneSettings
+    decoding: Options
+    """How summaries are written, whatever is trained."""
+    folder: Path
+
+    def measure(self, trial: Trial, halvings: int) -> float:
+        """The final score of a fine-tuning, or of what was fine-tuned before the search was interrupted."""
+        self._make_room()
+        run = self._done(trial.number)
+        if run is None:
+            settings = as_finetuning(self.settings, trial.options, self._place(trial.number), halvings)
+            run = replace(self.job, settings=settings).finetune_one(self.spec)
+        assert run.after is not None
+        return run.after.final_score
+
+    def write(self, trial: Trial, dialogues: Sequence[Dialogue], title: str) -> list[str]:
+        """The summaries of a trial's model."""
+        self._make_room()
+        run = self._done(trial.number)
+        assert run is not None, "it has been measured"
+        settings = self.settings.model_copy(update={"precision": run.precision})
+        spec = registry.resolve(str(run.run_dir))
+        with open_writer(spec, settings, self.decoding, self.folder / "summaries", self.job.reporter) as writer:
+            return writer.write(self.decoding, dialogues, title)
+
+    def run_dir(self, trial: Trial) -> Path | None:
+        """Where a trial's model is."""
+        run = self._done(trial.number)
+        return run.run_dir if run else None
+
+    def _done(self, number: int) -> FinetuneRun | None:
+        for path in self._place(number).glob("*/*/result.json"):
+            return FinetuneRun.model_validate_json(path.read_text(encoding="utf-8"))
+        return None
+
+    def _make_room(self) -> None:
+        """Delete the checkpoints of what is finished, and all models but the starting point's and the best one."""
+        runs = {int(path.name): run for path in self.folder.glob("[0-9]*") if (run := self._done(int(path.name)))}
+        scores = {number: run.after.final_score for number, run in runs.items() if run.after}
+        best = max(scores, key=lambda number: (scores[number], -number), default=0)
+        for number, run in runs.items():
+            for name in ("checkpoints",) if number in (0, best) else ("checkpoints", "model"):
+                if run.run_dir and (run.run_dir / name).exists():
+                    shutil.rmtree(run.run_dir / name)
+
+    def _place(self, number: int) -> Path:
+        return self.folder / f"{number:03d}"

@@ -1,0 +1,53 @@
+"""What a search has found: the verdict, and the file of options to go on with."""
+
+from typing import Any, Literal
+
+import yaml
+
+from dialsum_cli.metrics.scoring import Score
+from dialsum_cli.metrics.statistics import LEVEL, bootstrap_interval, compare
+from dialsum_cli.results import Scores
+from dialsum_cli.settings import FinetuneSettings, TrackingSettings, TuneSettings
+from dialsum_cli.tuning.spaces import Options
+
+ELSEWHERE = {"output_dir", "resume", *TrackingSettings.model_fields}  # what says nothing of how a model is trained
+
+
+def judged(before: Score, after: Score, seed: int) -> dict[str, Any]:
+    """The fields of a `TunedStage` that compare the leading trial with the starting point, on dialogues held out."""
+    items, others = after.items.final_score, before.items.final_score
+    comparison = compare(items, others, seed=seed)
+    gains = [one - other for one, other in zip(items, others, strict=True)]
+    better = comparison.difference > 0 and comparison.p_value < LEVEL
+    scores = {
+        name: Scores(**{each: getattr(score, each) for each in Scores.model_fields})
+        for name, score in (("before", before), ("after", after))
+    }
+    return {
+        "verdict": "improvement" if better else "no improvement",
+        **scores,
+        "gain": comparison.difference,
+        "gain_ci95": bootstrap_interval(gains, seed=seed),
+        "p_value": comparison.p_value,
+        "wins": comparison.wins,
+        "ties": comparison.ties,
+        "losses": comparison.losses,
+    }
+
+
+def best_yaml(settings: TuneSettings, stage: Literal["decoding", "training"], options: Options, comment: str) -> str:
+    """A file that `predict`, or after a search for training `finetune`, takes as `--config`.
+
+    It holds all that decides the result but the dialogues to summarise, so that nothing depends on defaults.
+    """
+    values: dict[str, Any]
+    if stage == "decoding":
+        values = {"model": settings.model, "precision": settings.precision, "seed": settings.seed, **options}
+        if options["num_samples"] is None:  # beside which these would have to be left out
+            values = {name: value for name, value in values.items() if name not in ("temperature", "top_p")}
+    else:
+        ours = {name: value for name, value in settings.model_dump(mode="json").items() if name not in ELSEWHERE}
+        shared = {name: value for name, value in ours.items() if name in FinetuneSettings.model_fields}
+        values = {"models": [settings.model], **shared, **options}
+    given = {name: value for name, value in values.items() if value not in (None, {})}
+    return f"# {comment}\n" + yaml.safe_dump(given, allow_unicode=True, sort_keys=False)
