@@ -1,0 +1,1 @@
+"""What can be wrong with a machine: independent checks, run in a process of their own that may fall over."""

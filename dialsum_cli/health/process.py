@@ -1,0 +1,129 @@
+"""The checks in a process of their own: one that crashes or hangs is a finding, and the others still run."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from signal import Signals
+from threading import Thread, Timer
+
+from dialsum_cli.errors import DialsumError
+from dialsum_cli.health import machine, parts, places
+from dialsum_cli.health.plan import plans
+from dialsum_cli.health.rows import Check, broken, warning
+from dialsum_cli.results import DoctorRow
+from dialsum_cli.settings import DoctorSettings
+
+logger = logging.getLogger("dialsum")
+PATIENCE = 90  # seconds that one check may take
+
+
+def checks(settings: DoctorSettings) -> list[Check]:
+    """All checks, in the order in which they are looked at."""
+    return [*machine.CHECKS, *places.CHECKS, *parts.CHECKS, *plans(settings)]
+
+
+def examine(settings: DoctorSettings, chosen: Sequence[Check], patience: float = PATIENCE) -> Iterator[list[DoctorRow]]:
+    """The rows of each check, as they are found."""
+    child: _Child | None = None
+    faulty: set[str] = set()
+    try:
+        for check in chosen:
+            if missing := [name for name in check.needs if name in faulty]:
+                yield [warning(check.name, f"not looked at: {missing[0]} is broken")]
+                continue
+            child = child or _Child(settings)
+            rows, lives = child.ask(check, patience)
+            if not lives:
+                child = None
+            if any(row.status == "broken" for row in rows):
+                faulty.add(check.name)
+            yield rows
+    finally:
+        if child:
+            child.end()
+
+
+class _Child:
+    """A process that answers the name of a check by its rows, one line of JSON each."""
+
+    def __init__(self, settings: DoctorSettings) -> None:
+        # As this process finds modules, so must that one: what is first on the path is what is broken.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"}
+        command = [sys.executable, "-P", "-m", __name__, settings.model_dump_json()]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, encoding="utf-8", errors="replace"
+        )
+        self.said: deque[str] = deque(maxlen=1)  # on standard error, before it fell over
+        assert self.process.stderr
+        self.listener = Thread(target=self._listen, args=(self.process.stderr,), daemon=True)
+        self.listener.start()
+
+    def _listen(self, lines: Iterable[str]) -> None:
+        self.said.extend(line.strip() for line in lines if line.strip())
+
+    def ask(self, check: Check, patience: float) -> tuple[list[DoctorRow], bool]:
+        """What it found, and whether it is still there."""
+        assert self.process.stdin
+        assert self.process.stdout
+        late = Timer(patience, self.process.kill)
+        late.start()
+        with suppress(BrokenPipeError):  # it has fallen over already: no answer comes
+            self.process.stdin.write(f"{check.name}\n")
+            self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        timed_out = not late.is_alive()
+        late.cancel()
+        if answer:
+            return [DoctorRow.model_validate(row) for row in json.loads(answer)], True
+        code = self.process.wait()
+        self.end()
+        if timed_out:
+            found = f"no answer within {patience:g} s"
+        else:
+            last = f": {self.said[0]}" if self.said else ""
+            found = f"Python ended with {Signals(-code).name if code < 0 else f'exit code {code}'}{last}"
+        return [broken(check.name, found, check.remedy)], False
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self.process.kill()
+        self.process.wait()
+        self.listener.join(1)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with suppress(BrokenPipeError):
+                pipe.close()  # type: ignore[union-attr]
+
+
+def look(check: Check) -> list[DoctorRow]:
+    """What a check finds; an error is a finding."""
+    rows: list[DoctorRow] = []
+    try:
+        rows.extend(check.look())
+    except DialsumError as error:
+        rows.append(broken(check.name, str(error), error.remedy or check.remedy))
+    except Exception as error:  # whatever the parts of this machine raise is what is to be told
+        logger.info("%s", check.name, exc_info=True)
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        rows.append(broken(check.name, line, check.remedy))
+    return rows
+
+
+def main() -> None:
+    """Answer names of checks until there are no more; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    known = {check.name: check for check in checks(DoctorSettings.model_validate_json(sys.argv[1]))}
+    for name in sys.stdin:
+        rows = [row.model_dump(mode="json") for row in look(known[name.rstrip("\n")])]
+        answers.write(json.dumps(rows) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
