@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from screening import SHAPES, TOKENIZERS, make
+from screening import TOKENIZERS, make
+from shapes import SHAPES, cap
 
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import BUNDLED, FinetuneSettings
@@ -32,9 +33,7 @@ class Heard(QuietReporter):
 
 def child(options: dict[str, Any]) -> None:
     """One fine-tuning in a process of its own, under a memory cap if one is given; prints its result."""
-    if cap := options.pop("cap_gib"):
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(cap * 2**30 / total)
+    cap(options.pop("cap_gib"))
     (run,) = finetune(FinetuneSettings(**options), Heard()).runs
     print(run.model_dump_json())
 
@@ -74,6 +73,8 @@ def main() -> None:
             [sys.executable, __file__, "--child", json.dumps(options)], stdout=subprocess.PIPE, text=True, check=True
         )
         run = json.loads(done.stdout.splitlines()[-1])
+        for paths in (run, run["plan"] or {}):
+            paths.pop("model"), paths.pop("run_dir", None)
         runs.append({"shape": name, "cap_gib": options["cap_gib"], **run})
         if run["status"] != "ok":
             print(f"{name}: {run['error']}", flush=True)

@@ -3,13 +3,10 @@
 import argparse
 import gc
 import itertools
-import json
 import math
-import platform
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -19,14 +16,16 @@ from typing import Any
 
 import torch
 import transformers
+from shapes import DEVICE, SHAPES, cap, ceilings, filed, make, timed
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.generation.batching import run_batches
 from dialsum_cli.generation.decoding import Decoder
-from dialsum_cli.generation.engines import fuse
+from dialsum_cli.generation.engines import free_memory
 from dialsum_cli.generation.sampling import Sampling
+from dialsum_cli.models.kernels import fuse
 from dialsum_cli.models.loading import out_of_memory
 from dialsum_cli.models.planning import batch_tokens, free_bytes, weight_bytes
 from dialsum_cli.models.vocabulary import Vocabulary
@@ -35,20 +34,6 @@ from dialsum_cli.prompts.chat import ChatPrompt
 from dialsum_cli.settings import BUNDLED, GenerationSettings
 
 RESULT = Path(__file__).resolve().parent / "results" / "generation.json"
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-LLAMA = {"model_type": "llama", "vocab_size": 128256, "num_key_value_heads": 8, "head_dim": 128, "rope_theta": 500000.0,
-         "max_position_embeddings": 8192}  # fmt: skip
-SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": LLAMA | {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-                     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16},
-    "llama3b": LLAMA | {"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
-                        "num_attention_heads": 24, "tie_word_embeddings": True},
-    "llama8b": LLAMA | {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
-                        "num_attention_heads": 32},
-    "qwen4b": LLAMA | {"model_type": "qwen3", "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728,
-                       "num_hidden_layers": 36, "num_attention_heads": 32, "rope_theta": 5e6,
-                       "tie_word_embeddings": True},
-}  # fmt: skip
 WAYS = ("generate", "seed", "ours", "fused", "samples", "block", "check", "linear", "vllm")
 GENERATE_ROWS = 256
 SEED_ROWS, SEED_SLICE = 8, 16
@@ -81,51 +66,6 @@ class Job:
         return sorted(range(len(self.prompts)), key=lambda i: -len(self.prompts[i]))
 
 
-def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Seconds and, on a GPU, the peak of the memory."""
-    synchronize()
-    if DEVICE == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    start = perf_counter()
-    work()
-    synchronize()
-    measured = {"seconds": perf_counter() - start}
-    if DEVICE == "cuda":
-        measured["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    return measured
-
-
-def _repeat(work: Callable[[], object], times: int) -> None:
-    for _ in range(times):
-        work()
-
-
-def synchronize() -> None:
-    """Wait for the device."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-
-
-def ceilings() -> dict[str, float]:
-    """Bytes a second that a copy reads and writes, and bf16 operations a second of a matrix product."""
-    large = DEVICE == "cuda"
-    source = torch.empty(2**31 if large else 2**24, dtype=torch.bfloat16, device=DEVICE)
-    target = torch.empty_like(source)
-    left = torch.randn(8192 if large else 512, 8192 if large else 512, device=DEVICE).bfloat16()
-    right = torch.randn_like(left)
-    rates = []
-    works: list[tuple[Callable[[], object], int]] = [
-        (partial(target.copy_, source), 2 * source.numel() * 2),
-        (partial(torch.matmul, left, right), 2 * len(left) ** 3),
-    ]
-    for work, amount in works:
-        for _ in range(3):
-            work()
-        rates.append(20 * amount / timed(partial(_repeat, work, 20))["seconds"])
-    return {"copy_bytes_per_second": rates[0], "matmul_flops": rates[1]}
-
-
 def floor(job: Job, limits: dict[str, float]) -> dict[str, float]:
     """Seconds that the measured ceilings allow: products of the prompts, then weights and cache read once a step.
 
@@ -138,39 +78,6 @@ def floor(job: Job, limits: dict[str, float]) -> dict[str, float]:
     read = sum(2 * parameters + (tokens + rows * step) * cache for step in range(job.new_tokens))
     decode = read / limits["copy_bytes_per_second"]
     return {"seconds": prefill + decode, "prefill": prefill, "decode": decode}
-
-
-def make(shape: str, precision: str, untied: bool) -> PreTrainedModel:
-    """A model of a shape with random weights; tied to its embeddings, such a head repeats what it was given."""
-    values = SHAPES[shape] | ({"tie_word_embeddings": False} if untied else {})
-    config = AutoConfig.for_model(values.pop("model_type"), **values)
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device(DEVICE):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    torch.set_default_dtype(torch.float32)
-    model.generation_config = GenerationConfig(bos_token_id=0, pad_token_id=0)
-    if precision == "nf4":
-        quantize(model)
-    return model.eval()
-
-
-def quantize(model: PreTrainedModel) -> None:
-    """NF4 with double quantisation for all linear layers but the head, in place: `from_pretrained` needs a disk."""
-    from bitsandbytes.nn import Linear4bit, Params4bit
-
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is torch.nn.Linear and child is not model.get_output_embeddings():
-                inner = Linear4bit(child.in_features, child.out_features, child.bias is not None, torch.bfloat16,
-                                   quant_type="nf4", device="meta")  # fmt: skip
-                weight = child.weight.data
-                inner.weight = Params4bit(weight, requires_grad=False, quant_type="nf4").to(weight.device)
-                inner.bias = child.bias
-                setattr(module, name, inner)
-    gc.collect()
-    if DEVICE == "cuda":
-        torch.cuda.empty_cache()
 
 
 def synthetic(rows: int) -> list[list[int]]:
@@ -230,7 +137,10 @@ def ours(
         for i, answer in zip(batch, done, strict=True):
             answers[i] = answer
 
-    for _ in run_batches(lengths, tokens, run, lambda budget: print(f"  memory ran out: {budget} tokens", flush=True)):
+    def shrunk(budget: int) -> None:
+        print(f"  memory ran out: {budget} tokens", flush=True)
+
+    for _ in run_batches(lengths, tokens, run, shrunk, padded=False):
         pass
     return answers
 
@@ -367,32 +277,17 @@ def label(arguments: argparse.Namespace, shape: str, precision: str) -> str:
     return f"{shape}{untied} {precision}{cap}, {arguments.prompts} {prompts} prompts, {arguments.new_tokens} new tokens"
 
 
-@contextmanager
-def filed(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """This machine's results, with those of earlier runs; written when a run is done, whatever became of it."""
-    name = torch.cuda.get_device_name() if DEVICE == "cuda" else platform.processor() or platform.machine()
-    found = [path for path in (arguments.output, RESULT) if path.exists()]
-    machines: dict[str, Any] = json.loads(found[0].read_text()) if found else {}
-    results = machines.setdefault(name, {})
-    try:
-        yield results
-    finally:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(machines, indent=1) + "\n")
-
-
 def measure(arguments: argparse.Namespace, shape: str, precision: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """One model's measurements, each as it is done."""
     limits = ceilings()
     yield "machine", limits | {"torch": torch.__version__, "transformers": transformers.__version__}
     if arguments.model:
         model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.bfloat16, device_map=DEVICE).eval()
-        model.generation_config = GenerationConfig(bos_token_id=0, pad_token_id=0)
-    else:
-        model = make(shape, precision, arguments.untied)
-    if arguments.cap_gib and DEVICE == "cuda":
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(arguments.cap_gib * 2**30 / total)
+    else:  # tied to its embeddings, a random head repeats what it was given
+        model = make(shape, precision, **({"tie_word_embeddings": False} if arguments.untied else {}))
+    model.generation_config = GenerationConfig(bos_token_id=0, pad_token_id=0)
+    free_memory()
+    cap(arguments.cap_gib)
     prompts: Sequence[Sequence[int]] = synthetic(arguments.prompts)
     dialogues: Sequence[str] = ()
     if arguments.tokenizer:
@@ -433,16 +328,14 @@ def main() -> None:
     for shape, precision in itertools.product(shapes, arguments.precisions.split(",")):
         name = label(arguments, shape, precision)
         print(name, flush=True)
-        with filed(arguments) as results:
+        with filed(arguments.output, RESULT) as results:
             for way, measured in measure(arguments, shape, precision):
                 results.setdefault(name, {})[way] = measured
                 shown = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
                          for key, value in measured.items())  # fmt: skip
                 print(f"  {way:9s} " + ", ".join(shown), flush=True)
-        gc.collect()
-        if DEVICE == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.set_per_process_memory_fraction(1.0)
+        free_memory()
+        cap(0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import gc
 import json
 import shutil
 import subprocess
@@ -11,10 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import shapes
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoTokenizer
 
 from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.generation.engines import free_memory
 from dialsum_cli.models.vocabulary import Vocabulary
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.results import PreflightResult, Result
@@ -25,17 +26,6 @@ from dialsum_cli.workflows.screen import screen
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "screening.json"
 TOKENIZERS = ROOT / "build" / "tokenizers"
-LLAMA = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8}
-SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "tiny": ("llama3.1", LLAMA | {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
-                                  "num_key_value_heads": 2, "num_hidden_layers": 2}),
-    "llama3b": ("llama3.1", LLAMA | {"hidden_size": 3072, "intermediate_size": 8192, "num_attention_heads": 24,
-                                     "num_hidden_layers": 28, "tie_word_embeddings": True}),
-    "qwen4b": ("qwen3", {"hidden_size": 2560, "intermediate_size": 9728, "num_attention_heads": 32, "head_dim": 128,
-                         "num_key_value_heads": 8, "num_hidden_layers": 36, "tie_word_embeddings": True}),
-    "llama8b": ("llama3.1", LLAMA | {"num_hidden_layers": 32}),
-    "solar": ("llama3.1", LLAMA | {"num_hidden_layers": 48}),  # with the larger vocabulary of its tokenizer here
-}  # fmt: skip
 
 
 def fetch(folder: Path) -> None:
@@ -49,22 +39,13 @@ def fetch(folder: Path) -> None:
 
 def make(shape: str, tokenizers: Path, folder: Path) -> Path:
     """Save a model of a shape with random bf16 weights, made on the device where there is one."""
-    name, values = SHAPES[shape]
-    tokenizer = AutoTokenizer.from_pretrained(tokenizers / name)
-    size = -(-len(tokenizer) // 64) * 64
-    config_class, model_class = (Qwen3Config, Qwen3ForCausalLM) if name == "qwen3" else (LlamaConfig, LlamaForCausalLM)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizers / ("qwen3" if shape == "qwen4b" else "llama3.1"))
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    config = config_class(**values, **ids, vocab_size=size, max_position_embeddings=8192, dtype="bfloat16")
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = model_class(config)
-    torch.set_default_dtype(torch.float32)
+    model = shapes.make(shape, vocab_size=-(-len(tokenizer) // 64) * 64, **ids)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     del model
-    gc.collect()
-    torch.cuda.empty_cache()
+    free_memory()
     return folder
 
 
@@ -89,9 +70,7 @@ class Heard(QuietReporter):
 
 def child(options: dict[str, Any]) -> None:
     """One screening in a process of its own, under a memory cap if one is given; prints its measurements."""
-    if cap := options.pop("cap_gib"):
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(cap * 2**30 / total)
+    shapes.cap(options.pop("cap_gib"))
     heard = Heard()
     with tempfile.TemporaryDirectory() as runs:
         result = screen(ScreenSettings(**options, baselines=False, output_dir=Path(runs)), heard)
@@ -131,7 +110,7 @@ def run(folder: Path, precision: str, cap_gib: float, arguments: argparse.Namesp
 def main() -> None:
     """Run what the arguments ask for, print a line for each run, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shapes", default="llama3b,qwen4b,llama8b,solar", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--shapes", default="llama3b,qwen4b,llama8b,solar", help=f"of {', '.join(shapes.SHAPES)}")
     parser.add_argument("--precisions", default="bf16,nf4")
     parser.add_argument("--cap", type=float, default=22.0, help="GiB that llama8b gets in a further run; 0: none")
     parser.add_argument("--data", default=str(BUNDLED / "dev.csv"))
