@@ -11,6 +11,7 @@ from dialsum_cli.results import (
     BatchesResult,
     CacheCleanResult,
     CheckResult,
+    DoctorResult,
     EnsembleResult,
     FinetuneResult,
     ModelsResult,
@@ -18,16 +19,19 @@ from dialsum_cli.results import (
     PromptsResult,
     ScoreResult,
     ScreenResult,
+    TuneResult,
 )
 from dialsum_cli.settings import (
     CacheCleanSettings,
     CheckSettings,
+    DoctorSettings,
     EnsembleSettings,
     FinetuneSettings,
     ModelsSettings,
     PredictSettings,
     ScoreSettings,
     ScreenSettings,
+    TuneSettings,
 )
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -54,7 +58,7 @@ def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter) 
     return show_prompt(settings, reporter)
 
 
-@command(ScreenSettings, show_prompt=show_prompt)
+@command(ScreenSettings, launch=True, show_prompt=show_prompt)
 def screen(settings: ScreenSettings, reporter: Reporter) -> ScreenResult:
     """Rank models zero-shot on dialogues with known summaries, baselines beneath."""
     from dialsum_cli.workflows.screen import screen
@@ -69,7 +73,7 @@ def show_batch(settings: FinetuneSettings, reporter: Reporter) -> BatchesResult:
     return show_batch(settings, reporter)
 
 
-@command(FinetuneSettings, show_batch=show_batch)
+@command(FinetuneSettings, launch=True, show_batch=show_batch)
 def finetune(settings: FinetuneSettings, reporter: Reporter) -> FinetuneResult:
     """Train models on dialogues with summaries, and score them before and after."""
     from dialsum_cli.workflows.finetune import finetune
@@ -77,7 +81,7 @@ def finetune(settings: FinetuneSettings, reporter: Reporter) -> FinetuneResult:
     return finetune(settings, reporter)
 
 
-@command(PredictSettings, show_prompt=show_prompt)
+@command(PredictSettings, launch=True, show_prompt=show_prompt)
 def predict(settings: PredictSettings, reporter: Reporter) -> PredictResult:
     """Summarise dialogues into a submission file."""
     from dialsum_cli.workflows.predict import predict
@@ -109,6 +113,14 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter) -> EnsembleResult:
     return ensemble(settings, reporter)
 
 
+@command(TuneSettings)
+def tune(settings: TuneSettings, reporter: Reporter) -> TuneResult:
+    """Search for decoding or training options that score higher, and tell whether the best of them really do."""
+    from dialsum_cli.workflows.tune import tune
+
+    return tune(settings, reporter)
+
+
 @command(CacheCleanSettings)
 def cache_clean(settings: CacheCleanSettings, reporter: Reporter) -> CacheCleanResult:
     """Give back the disk that models and caches take, but for what is kept or needed: plan, show, ask, delete."""
@@ -123,6 +135,14 @@ def models(settings: ModelsSettings, reporter: Reporter) -> ModelsResult:
     from dialsum_cli.workflows.models import list_models
 
     return list_models(settings, reporter)
+
+
+@command(DoctorSettings)
+def doctor(settings: DoctorSettings, reporter: Reporter) -> DoctorResult:
+    """Tell what on this machine works, what doesn't, and what to type about it; with --models, what they will take."""
+    from dialsum_cli.workflows.doctor import doctor
+
+    return doctor(settings, reporter)
 
 
 def main() -> None:

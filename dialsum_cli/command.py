@@ -1,6 +1,7 @@
 """A workflow as a Typer command: options from its settings, output from its result, exit code from its errors."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from pydantic.fields import FieldInfo
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from dialsum_cli import console
+from dialsum_cli import console, processes
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.reporter import Reporter
+from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import Result
 from dialsum_cli.settings import ENV_PREFIX, Settings, is_positional, owner_of
 
@@ -44,6 +45,7 @@ class Commands(TyperGroup):
 
     registered: dict[str, tuple[type[Settings], type_of_run]] = {}  # noqa: RUF012 - one application, one table
     switches: dict[str, dict[str, type_of_run]] = {}  # noqa: RUF012 - by command
+    launched: set[type_of_run] = set()  # noqa: RUF012 - those that several processes can run together
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, in the order of their registration."""
@@ -64,15 +66,20 @@ class Commands(TyperGroup):
         return typer.main.get_command(only)
 
 
-def command(settings_class: type[Settings], **switches: type_of_run) -> Callable[[type_of_run], type_of_run]:
+def command(
+    settings_class: type[Settings], *, launch: bool = False, **switches: type_of_run
+) -> Callable[[type_of_run], type_of_run]:
     """Register a function of settings and reporter as a command; the fields of its settings are its options.
 
-    Each switch is a flag with which another function of the same settings is run instead.
+    Each switch is a flag with which another function of the same settings is run instead. `launch` says that the
+    processes of an `accelerate launch` run the command together; any other is refused there.
     """
 
     def register(run: type_of_run) -> type_of_run:
         name = run.__name__.replace("_", "-")
         Commands.registered[name], Commands.switches[name] = (settings_class, run), switches
+        if launch:
+            Commands.launched.add(run)
         return run
 
     return register
@@ -83,9 +90,13 @@ def run_program(app: typer.Typer) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that can't show Hangul gets marks in its place, no traceback
             stream.reconfigure(errors="replace")
+    if processes.count() > 1:
+        _take_place()
     try:
         code = app(prog_name="dialsum", standalone_mode=False)
     except typer.Exit as leaving:
+        if leaving.exit_code != INTERRUPTED:  # the others end as well, and can't be waited for
+            processes.leave()
         return leaving.exit_code
     except typer.TyperException as error:  # an option or command that isn't there, or a value of the wrong type
         if message := " ".join(error.format_message().split()):  # without one, the help has been shown instead
@@ -96,7 +107,22 @@ def run_program(app: typer.Typer) -> int:
     except (KeyboardInterrupt, typer.Abort):
         console.interrupted()
         return INTERRUPTED
+    except SystemExit as leaving:
+        if not isinstance(leaving.code, str):
+            raise
+        console.fail(DialsumError(leaving.code, "run the same command again: it goes on from what is kept"))
+        return 1
     return code if isinstance(code, int) else 0
+
+
+def _take_place() -> None:
+    """Keep a launch's processes from saying everything several times: results once, what goes wrong once a host."""
+    if processes.is_first():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the launcher's word when another process is gone
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up, and where it waits Python hears no signals
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    console.stderr.quiet = not processes.is_first_here()
 
 
 def _invocation(
@@ -124,8 +150,14 @@ def execute(
     settings: Settings | None = None
     try:
         settings = parse(settings_class, given)
-        result = run(settings, console.TerminalReporter())
-        console.show(result, as_json=as_json)
+        if processes.count() > 1 and run not in Commands.launched:
+            raise RequestError(
+                f"`dialsum {settings.command()}` is work for one process, and this launch has {processes.count()}",
+                "type it without accelerate launch",
+            )
+        result = run(settings, console.TerminalReporter() if processes.is_first() else QuietReporter())
+        if processes.is_first():
+            console.show(result, as_json=as_json)
     except DialsumError as error:
         if debug:
             console.stderr.print(traceback.format_exc(), markup=False, highlight=False)

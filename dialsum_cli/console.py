@@ -13,20 +13,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.prompt import Confirm
 from rich.text import Text
 
-from dialsum_cli import ballot, scoreboard
+from dialsum_cli.display import Passage, below, parts
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.reporter import QuietReporter, Stage
 from dialsum_cli.results import (
-    BatchesResult,
     CacheCleanResult,
     CheckResult,
     EnsembleResult,
     FinetuneResult,
     PredictResult,
-    PromptsResult,
     Result,
-    ScoreResult,
     ScreenResult,
+    TuneResult,
 )
 from dialsum_cli.settings import BUNDLED
 from dialsum_cli.tables import Table
@@ -45,17 +43,15 @@ def show(result: Result, *, as_json: bool) -> None:
             stdout.file.write(text)
         stdout.file.flush()
         return
-    if isinstance(result, PromptsResult):
-        _print_prompts(result)
-    elif isinstance(result, BatchesResult):
-        _print_batches(result)
-    else:
-        _print(as_table(result), stdout)
-    if isinstance(result, ScoreResult):
-        _print_below_scores(result)
-    if isinstance(result, EnsembleResult):
-        _print(ballot.agreement(result), stdout)
-        stdout.print(ballot.verdict(result), soft_wrap=True)
+    for part in parts(result):
+        match part:
+            case Table():
+                _print(part, stdout)
+            case Passage():
+                stdout.file.write(part.text)  # as it is: Rich would fold it, and expand its tabs
+            case _:
+                stdout.print(part, soft_wrap=True)
+    stdout.file.flush()
     if hint := next_step(result):
         stderr.print(Text(hint, "dim"), soft_wrap=True)
 
@@ -63,39 +59,8 @@ def show(result: Result, *, as_json: bool) -> None:
 def _print(table: Table, console: Console) -> None:
     if table.rows or not table.notes:
         console.print(table.to_rich(console.width))
-    for text, style in table.notes:
-        console.print(Text(text, style), soft_wrap=True)
-    if table.caption:
-        console.print(Text(table.caption, "dim"), soft_wrap=True)
-
-
-def _print_prompts(result: PromptsResult) -> None:
-    for prompt in result.prompts:
-        title = f"{prompt.model} · {f'prompt {prompt.prompt}' if prompt.prompt else 'no prompt: the dialogue alone'}"
-        stdout.print(Text(title + (" · dialogue shortened" if prompt.shortened else ""), "bold"), soft_wrap=True)
-        stdout.file.write(f"\n{prompt.marked}\n\n")  # as it is: a table would fold it
-    stdout.file.flush()
-
-
-def _print_batches(result: BatchesResult) -> None:
-    for batch in result.batches:
-        title = f"{batch.model} · {len(batch.rows)} rows · what is trained stands in ⟪⟫"
-        stdout.print(Text(title, "bold"), soft_wrap=True)
-        for row in batch.rows:  # as they are: a table would fold them
-            stdout.file.write(f"\n{row.fname}\n{row.given}⟪{row.trained}⟫ + {row.padding} of padding\n")
-    stdout.file.flush()
-
-
-def _print_below_scores(result: ScoreResult) -> None:
-    for verdict in scoreboard.verdicts(result):
-        stdout.print(verdict, soft_wrap=True)
-    stdout.print()
-    _print(scoreboard.findings(result), stdout)
-    for line in scoreboard.worst(result):
-        stdout.print(line, soft_wrap=True)
-    if verified := result.verification:
-        raised = f", and raises on {verified.raised} more" if verified.raised else ""
-        stdout.print(f"Verified: rouge 1.0.1 scores {verified.pairs - verified.raised} pairs the same{raised}.")
+    for line in below(table):
+        console.print(line, soft_wrap=True)
 
 
 def fail(error: DialsumError) -> None:
@@ -197,6 +162,12 @@ def next_step(result: Result) -> str:
             return f"Kept in {result.run_dir}. Next: {following}"
         case EnsembleResult():
             return f"Next: dialsum check {quote(str(result.output))} --data DIALOGUES.csv"
+        case TuneResult():
+            last = result.stages[-1]
+            following = f"predict --config {quote(str(last.best))} --data TEST.csv"
+            if last.stage == "training":
+                following = f"predict --model {quote(str(last.model))} --data TEST.csv"
+            return f"Kept in {result.run_dir}, a page in {result.report.name}. Next: dialsum {following}"
         case CheckResult() if not result.fit:
             return "Next: mend the faults, or predict again, and check again."
         case CacheCleanResult() if result.dry_run:

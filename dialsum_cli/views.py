@@ -3,13 +3,14 @@
 from functools import singledispatch
 from pathlib import PurePath
 
-from dialsum_cli import ballot, scoreboard
+from dialsum_cli import ballot, scoreboard, tuned
 from dialsum_cli.results import (
     CacheCleanResult,
     CachedModel,
     CatalogueRow,
     CheckResult,
     DataCheckResult,
+    DoctorResult,
     FinetuneResult,
     ModelsResult,
     PredictResult,
@@ -24,8 +25,11 @@ from dialsum_cli.tables import Column, Table
 
 @singledispatch
 def as_table(result: Result) -> Table:
-    """A result as a table."""
-    raise TypeError(f"no table for {type(result).__name__}")
+    """A result as a table: its fields, unless it has one of its own."""
+    table = Table([Column("", "left"), Column("Value", "left")], title=type(result).__name__)
+    for name, value in result.model_dump(mode="json").items():
+        table.add(name.replace("_", " "), value)
+    return table
 
 
 def _number(value: float | None, digits: int = 1) -> str | None:
@@ -105,6 +109,7 @@ def _(result: TrainingPlan) -> Table:
          Column("Epoch"), Column("All"), Column("Disk", weight=2)],
         title="What the training takes",
         caption=f"{result.micro_batch_tokens:,} tokens at once"
+        + (f" in each of {result.processes} processes" if result.processes > 1 else "")
         + (", gradient checkpointing" if result.gradient_checkpointing else "")
         + "; evaluations not counted.",
     )  # fmt: skip
@@ -193,6 +198,7 @@ def _(result: CheckResult) -> Table:
 
 as_table.register(scoreboard.scores)
 as_table.register(ballot.systems)
+as_table.register(tuned.trials)
 
 
 @as_table.register
@@ -214,6 +220,21 @@ def _(result: CacheCleanResult) -> Table:
             name = group[0].name if len(group) == 1 else f"{len(group)} entries"
             style = "red" if group[0].undeletable else "dim" if fate == "stays" else ""
             table.add(name, _size(sum(row.bytes for row in group)), cache, fate, reason, style=style)
+    return table
+
+
+@as_table.register
+def _(result: DoctorResult) -> Table:
+    table = Table([Column("", "left"), Column("What", "left"), Column("Found", "left")], title="This machine")
+    styles = {"ok": "", "warning": "yellow", "broken": "red"}
+    for row in result.checks:
+        table.add(row.status, row.check, row.found, style=styles[row.status])
+        if row.remedy:  # below the table, where no column folds what is to be pasted
+            table.notes.append((f"{row.check}: {row.remedy}", styles[row.status]))
+    counts = {status: sum(row.status == status for row in result.checks) for status in ("broken", "warning")}
+    warned = f", {counts['warning']} warning{'s' * (counts['warning'] > 1)}" if counts["warning"] else ""
+    style = "bold red" if counts["broken"] else "green"
+    table.notes.append((f"{counts['broken'] or 'Nothing is'} broken{warned}.", style))
     return table
 
 

@@ -36,6 +36,7 @@ def sample(command: str, name: str) -> str:
     named = {
         "model": "lead1",
         "models": "lead1, random,lead1",
+        "average_logits": "tiny-llama, tiny-bart",
         "keep": "llama3b,owner/model",
         "files": "a.csv",
         "gold": "a.csv",
@@ -47,6 +48,7 @@ def sample(command: str, name: str) -> str:
         "max_size": "60GB",
         "disk_limit": "80GB",
         "weights": "r1=1,r2=2",
+        "space": "{num_beams: [1, 4], learning_rate: {low: 1e-5, high: 1e-3, log: true}}",
         "system_weights": "a.csv=2,b 가.csv=0.5",
         "max_length_ratio": "1.5",
     }
@@ -223,8 +225,16 @@ def test_a_config_file_by_variable_and_the_flag_over_it(monkeypatch):
     [
         ("num_beam: 2", "unknown key 'num_beam'", "did you mean 'num_beams'?"),
         ("num-beams: 2", "unknown key 'num-beams'", "did you mean 'num_beams'?"),
-        ("learning_rate: 1", "unknown key 'learning_rate': `dialsum finetune` knows it", "give each command a file"),
-        ("models: a", "unknown key 'models': `dialsum screen`, `dialsum finetune` knows it", "a file of its own"),
+        (
+            "learning_rate: 1",
+            "unknown key 'learning_rate': `dialsum finetune`, `dialsum tune` know",
+            "give each command a file",
+        ),
+        (
+            "models: a",
+            "unknown key 'models': `dialsum screen`, `dialsum finetune`, `dialsum doctor` know it",
+            "a file of its own",
+        ),
         ("zzz: 2", "unknown key 'zzz'", "remove that key"),
         ("config: other.yaml", "unknown key 'config'", ""),
         ("1: 2", "unknown key '1'", "remove"),
@@ -242,6 +252,37 @@ def test_yaml_that_is_refused(text, message, remedy):
     assert remedy in raised.value.remedy
     assert raised.value.remedy
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "message", "remedy"),
+    [
+        ("finetune", "training: {learning_rate: 1e-5}", "the unknown key 'training' with", "flat key learning_rate?"),
+        ("finetune", "training:\n  num_train_epochs: 20\n  per_device_train_batch_size: 50\n"
+         "  lr_scheduler_type: cosine\n  warmup_ratio: 0.1\n  early_stopping_patience: 3\n"
+         "  optim: adamw_torch\n  fp16: true\n", "'training'",
+         "the flat keys num_epochs, batch_size, scheduler, warmup_ratio, patience, optimizer?"),
+        ("finetune", "wandb:\n  project: a", "the key 'wandb' with", "the flat key wandb_project?"),
+        ("predict", "inference: {num_beams: 4, no_repeat_ngram_size: 2, generate_max_length: 100}", "'inference'",
+         "the flat keys num_beams, no_repeat_ngram_size, max_new_tokens?"),
+        ("predict", "tokenizer: {bos: <s>}", "'tokenizer'", "options are flat: `dialsum predict --help` lists them"),
+        ("predict", "1: {2: 3}", "the unknown key '1'", "`dialsum predict --help` lists them"),
+    ],
+)  # fmt: skip
+def test_a_nested_key_is_refused_by_the_name_of_the_flat_one(command, text, message, remedy):
+    with pytest.raises(RequestError, match=f"--config: 'run.yaml' has .*{message}") as raised:
+        COMMANDS[command](config=write_yaml(text, "run.yaml"))
+    assert raised.value.remedy.endswith(remedy)
+
+
+def test_an_option_that_is_a_mapping_stays_one():
+    assert PredictSettings(config=write_yaml("columns: {fname: id}")).columns == {"fname": "id"}
+
+
+def test_a_flat_key_of_transformers_is_known_by_our_name():
+    with pytest.raises(RequestError) as raised:
+        FinetuneSettings(config=write_yaml("per_device_train_batch_size: 50"))
+    assert raised.value.remedy == "did you mean 'batch_size'?"
 
 
 def test_config_files_that_cannot_be_read(tmp_path):

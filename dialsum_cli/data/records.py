@@ -163,7 +163,8 @@ def _names(
     there = shorten(", ".join(name or "(no name)" for name in found), 200, placeholder=", ...") or "none"
     for ours, wanted in theirs.items():
         if wanted not in found:
-            rest = [name for name in found if name and name not in theirs.values()]
+            ours_already = {"fname", "dialogue", "summary", "topic"} | set(theirs.values())
+            rest = [name for name in found if name and name not in ours_already]
             near = (get_close_matches(wanted, rest, n=1, cutoff=0.3) or rest or ["NAME"])[0]
             raise DataError(
                 f"'{path}' line {line}: no column `{wanted}`; there are {there}",

@@ -1,13 +1,15 @@
 """Prediction files: `fname,summary`, read and joined with the gold; `data/writing.py` writes them."""
 
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from dialsum_cli.data.dialogues import check_fname
 from dialsum_cli.data.records import read_records
 from dialsum_cli.data.writing import open_submission
-from dialsum_cli.errors import DataError
+from dialsum_cli.errors import DataError, RequestError
 
 SHOWN = 3
 REMEDY_OF_IDS = "mend the rows that differ, or give the gold file of the same data"
@@ -32,6 +34,36 @@ def read_submission(
     if not summaries:
         raise DataError(f"'{path}' has no rows", "give a file with at least one summary")
     return summaries
+
+
+def columns_by_file(
+    paths: Iterable[Path], columns: Mapping[str, str], note: Callable[[str], None]
+) -> dict[Path, dict[str, str]]:
+    """Of the renamed columns, for each file, those that it has; a file that lacks one goes by our name for it.
+
+    Raises:
+        RequestError: no file has one of them.
+    """
+    renamed = {path: dict(columns) for path in paths}
+    there = {path: _header(path, columns) for path in renamed} if columns else {}
+    for ours, theirs in columns.items():
+        lacking = [path for path, names in there.items() if names and unicodedata.normalize("NFC", theirs) not in names]
+        if len(lacking) == len(renamed):
+            raise RequestError(f"--columns {ours}={theirs}: no file has a column `{theirs}`", "mend that name")
+        for path in lacking:
+            del renamed[path][ours]
+            if ours in there[path]:
+                note(f"'{path}' has no column `{theirs}` and goes by its own `{ours}`")
+    return renamed
+
+
+def _header(path: Path, columns: Mapping[str, str]) -> set[str]:
+    """The names of a file's columns; none where it has a fault, of which reading it tells."""
+    for fname in dict.fromkeys([columns.get("fname", "fname"), "fname"]):
+        with suppress(DataError):
+            for record in read_records(path, {"fname": fname}, ("fname",), lambda message: None, limit=1):
+                return {fname, *record.values}
+    return set()
 
 
 def align(path: str | Path, summaries: Mapping[str, T], fnames: Iterable[str], gold: str | Path) -> list[T]:

@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from dialsum_cli import processes
 from dialsum_cli.errors import MissingPartError, RequestError
+from dialsum_cli.generation.shared import open_shared
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import EngineSettings
@@ -21,10 +23,12 @@ logger = logging.getLogger("dialsum")
 Opened = AbstractContextManager[tuple[Engine, "LoadedModel | ModelFacts"]]
 
 
-def _hf(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -> Opened:
+def _hf(spec: ModelSpec, settings: EngineSettings, reporter: Reporter, *others: ModelSpec) -> Opened:
+    if processes.count() > 1:
+        return open_shared(settings, reporter, spec, *others)
     from dialsum_cli.generation.engines import open_summarizer
 
-    return open_summarizer(spec, settings, reporter)
+    return open_summarizer(spec, settings, reporter, *others)
 
 
 def _vllm(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -> Opened:
@@ -44,7 +48,7 @@ def _openai(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -> Op
 
 
 # Each is imported when it is chosen: a server needs no torch here, and vLLM is in few environments.
-ENGINES: dict[str, Callable[[ModelSpec, EngineSettings, Reporter], Opened]] = {
+ENGINES: dict[str, Callable[..., Opened]] = {
     "hf": _hf,
     "vllm": _vllm,
     "openai": _openai,
@@ -67,9 +71,10 @@ def choose_engine(settings: EngineSettings) -> tuple[str, str]:
 
 # What an engine can't do: its default says nothing, any other value would have to be ignored.
 BESIDE_A_SERVER: tuple[str, ...] = (
-    "models", "model", "precision", "num_beams", "no_repeat_ngram_size", "batch_tokens", "long_dialogue",
+    "models", "model", "average_logits", "precision", "num_beams", "length_penalty", "no_repeat_ngram_size",
+    "batch_tokens", "long_dialogue",
 )  # fmt: skip
-BESIDE_VLLM = ("num_beams", "no_repeat_ngram_size", "batch_tokens")
+BESIDE_VLLM = ("average_logits", "num_beams", "length_penalty", "no_repeat_ngram_size", "batch_tokens")
 FOR_A_SERVER = ("base_url", "api_model", "concurrency", "requests_per_minute", "request_timeout", "max_retries")
 
 
@@ -91,10 +96,30 @@ def check_engine(settings: EngineSettings) -> None:
     for name, field in type(settings).model_fields.items():
         if name in refused and getattr(settings, name) != field.get_default(call_default_factory=True):
             raise RequestError(f"--{name.replace('_', '-')} means nothing to {whom}", remedy)
+    _check_launch(settings)
 
 
-def open_engine(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -> Opened:
+def _check_launch(settings: EngineSettings) -> None:
+    """Refuse what the processes of an `accelerate launch` can't do together."""
+    name, _ = choose_engine(settings)
+    if processes.count() > 1 and name != "hf":
+        raise RequestError(
+            f"--engine {name} spreads over GPUs and hosts by itself, not under accelerate launch",
+            "type it without accelerate launch (docs/scale.md)",
+        )
+    if processes.count() > processes.count_here():
+        for option in ("delete_cache", "disk_limit"):
+            if getattr(settings, option, None):
+                raise RequestError(
+                    f"--{option.replace('_', '-')} knows the disk of one host alone, and this launch has several",
+                    "leave it out; `dialsum cache-clean` on each host gives its disk back",
+                )
+
+
+def open_engine(spec: ModelSpec, settings: EngineSettings, reporter: Reporter, *others: ModelSpec) -> Opened:
     """A model as a summarizer, with what is known about it; its memory is free again when the context is left.
+
+    With `others`, which transformers' engine alone takes, the logits of all are averaged.
 
     Raises:
         RequestError: what was asked can't be done with this model.
@@ -107,4 +132,4 @@ def open_engine(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -
         reporter.note(line)  # where there was something to choose
     else:
         logger.info(line)
-    return ENGINES[name](spec, settings, reporter)
+    return ENGINES[name](spec, settings, reporter, *others)

@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedConfig, PreTrainedTokenizerBase
 
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import RequestError
 from dialsum_cli.generation.answers import AnswerReader
+from dialsum_cli.generation.averaging import averaged
 from dialsum_cli.generation.batching import run_batches
 from dialsum_cli.generation.decoding import Decoder
 from dialsum_cli.generation.sampling import Sampling, SamplingProcessor
+from dialsum_cli.models.alike import check_alike
+from dialsum_cli.models.kernels import fuse, fused_packages, ready_attention
 from dialsum_cli.models.loading import LoadedModel, load
 from dialsum_cli.models.planning import batch_tokens, device, free_bytes, stepped
 from dialsum_cli.models.trained import as_trained
@@ -44,28 +46,41 @@ class HuggingFaceSummarizer:
     What `models.planning.stepped` names is decoded by `generation.decoding`, all else (beams, encoder-decoder models,
     repeated n-grams forbidden, other architectures) by `model.generate`: `decoding` tells.
 
+    Args:
+        loaded: the model, or the first of several whose logits are averaged (`generation.averaging`, by `generate`).
+        others: the further ones, which `models.alike` found to be like the first.
+
     Raises:
         RequestError: `max_new_tokens` leaves the model no room for a dialogue, or `no_repeat_ngram_size` would break
-            its tags.
+            its tags, or there is a `length_penalty` and no beams.
         DialsumError: foreign words are to be blocked, and what its tokens spell can't be told.
     """
 
-    def __init__(self, loaded: LoadedModel, settings: GenerationSettings, warn: Callable[[str], None]) -> None:
-        self.loaded, self.settings, self.warn = loaded, settings, warn
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        settings: GenerationSettings,
+        warn: Callable[[str], None],
+        others: Sequence[LoadedModel] = (),
+    ) -> None:
+        self.loaded, self.others, self.settings, self.warn = loaded, others, settings, warn
         tokenizer = loaded.tokenizer
         self.prompt, self.max_prompt_tokens = open_prompt(loaded.spec, loaded.model.config, tokenizer, settings)
         stops = loaded.model.generation_config.eos_token_id  # a model may end in ways that its template does not show
         stops = {*(stops if isinstance(stops, list) else [stops])} - {None}
         self.reader = AnswerReader(tokenizer, self.prompt, stops)
         self.end_ids = self.reader.end_ids
-        self.batch_tokens = batch_tokens(loaded.model.config, loaded.precision, settings, free_bytes())
+        members = 1 + len(others)
+        self.batch_tokens = batch_tokens(loaded.model.config, loaded.precision, settings, free_bytes(), members)
         self._check_tags()
+        if settings.length_penalty != 1 and settings.num_beams == 1:
+            raise RequestError("--length-penalty means nothing without beams", "add --num-beams 4, or leave it out")
         self.prompt_name: str | None = self.prompt.name
         blocked = not loaded.is_seq2seq if settings.block_foreign is None else settings.block_foreign
         self.vocabulary = self._vocabulary() if blocked else None
         self.decoding: Decoding | None = "generate"
         self.decoder: Decoder | None = None
-        if stepped(loaded.model.config, settings):
+        if not others and stepped(loaded.model.config, settings):
             self.decoding = "graph" if device().type == "cuda" else "eager"
             self.decoder = Decoder(loaded.model, sorted(self.end_ids), settings.max_new_tokens, self.vocabulary)
 
@@ -98,7 +113,7 @@ class HuggingFaceSummarizer:
         asked = None if self.loaded.is_seq2seq else load_prompt(self.settings.prompt)
         return {
             "engine": "hf",
-            "weights": self.loaded.identity,
+            "weights": [each.identity for each in (self.loaded, *self.others)],
             "precision": self.loaded.precision,
             "prompt": asked and {"system": asked.system, "user": asked.user, "plain": asked.plain},
             "template": self.loaded.tokenizer.chat_template,
@@ -107,7 +122,7 @@ class HuggingFaceSummarizer:
             "end_ids": sorted(self.end_ids),
             "max_prompt_tokens": self.max_prompt_tokens,
             "device": torch.cuda.get_device_name() if device().type == "cuda" else platform.machine(),
-            "versions": {name: version(name) for name in (*PROGRAMS, *_fused())} | {"dialsum": own_code()},
+            "versions": {name: version(name) for name in (*PROGRAMS, *fused_packages())} | {"dialsum": own_code()},
         }
 
     def summarize(self, dialogues: Sequence[Dialogue], sampling: Sampling | None = None) -> Iterator[Batch]:
@@ -128,7 +143,8 @@ class HuggingFaceSummarizer:
                 for ids in samples
             ]
 
-        for summaries, work_left in run_batches(lengths, self.batch_tokens, run, self._shrink):
+        padded = self.decoder is None
+        for summaries, work_left in run_batches(lengths, self.batch_tokens, run, self._shrink, padded=padded):
             seconds = perf_counter() - start
             yield Batch(summaries, work_left, seconds, peak_memory_gib(), self.batch_tokens)
             start = perf_counter()
@@ -156,6 +172,7 @@ class HuggingFaceSummarizer:
             | {
                 "max_new_tokens": self.settings.max_new_tokens,
                 "num_beams": self.settings.num_beams,
+                "length_penalty": self.settings.length_penalty,
                 "no_repeat_ngram_size": self.settings.no_repeat_ngram_size,
                 "do_sample": sampling is not None,  # for several answers; which ones is the processor's affair
                 "num_return_sequences": sampling.num_samples if sampling else 1,
@@ -170,7 +187,10 @@ class HuggingFaceSummarizer:
         if sampling is not None:
             draws = sampling.draws(keys, self.settings.max_new_tokens).flatten(0, 1).to(model.device)
             processors.append(SamplingProcessor(sampling, draws, start))
-        output = generate(**batch, generation_config=config, logits_processor=processors)[:, start:].tolist()
+        copies = max(config.num_beams, config.num_return_sequences)
+        with averaged(model, [each.model for each in self.others], batch, copies) as cache, ready_attention():
+            answers = generate(**batch, **cache, generation_config=config, logits_processor=processors)
+        output = answers[:, start:].tolist()
         samples = len(output) // len(prompts)
         return [output[row : row + samples] for row in range(0, len(output), samples)]
 
@@ -201,40 +221,46 @@ def open_prompt(
 
 @contextmanager
 def open_summarizer(
-    spec: ModelSpec, settings: SummarizerSettings, reporter: Reporter
+    spec: ModelSpec, settings: SummarizerSettings, reporter: Reporter, *others: ModelSpec
 ) -> Iterator[tuple[Engine, LoadedModel]]:
-    """A loaded model as a summarizer; its memory is free again when the context is left."""
+    """A loaded model as a summarizer, or several as one; their memory is free again when the context is left.
+
+    With `others` all logits are averaged; whatever is no weight, the facts that are yielded too, is the first model's.
+
+    Raises:
+        RequestError: as `load` and `check_alike`.
+        DialsumError: as `load`.
+    """
     free_memory()  # of a model that failed: its traceback kept it alive while the context was left
-    loaded = load(spec, settings)
-    fuse(loaded.model)
-    if loaded.deviation:
-        reporter.note(f"{spec.name}: {loaded.deviation}")
-    settings, note = as_trained(settings, loaded.folder)
-    if note:
-        reporter.warn(f"{spec.name}: {note}")
-    summarizer = HuggingFaceSummarizer(loaded, settings, reporter.warn)
+    if others:
+        check_alike([spec, *others], settings)
+    loaded, asked = _loaded(spec, settings, reporter)
+    same = settings.model_copy(update={"precision": loaded.precision})
+    rest = [_loaded(each, same, reporter)[0] for each in others]
+    summarizer = HuggingFaceSummarizer(loaded, asked, reporter.warn, rest)
+    if others:
+        reporter.note(f"{1 + len(others)} models' logits are averaged in {loaded.precision}, by transformers' generate")
     try:
         if not summarizer.prompt.has_template and not loaded.is_seq2seq:
             reporter.note(f"{spec.name} has no chat template: it gets the plain Korean prompt")
         yield summarizer, loaded
     finally:
-        del summarizer, loaded
+        del summarizer, loaded, rest
         free_memory()
 
 
-@cache
-def _fused() -> tuple[str, ...]:
-    """The package of fused kernels, where it is installed and there is a GPU to run them."""
-    return ("liger_kernel",) if find_spec("liger_kernel") and device().type == "cuda" else ()
-
-
-def fuse(model: PreTrainedModel) -> None:
-    """Give a model of a known architecture fused norms, MLPs and rotary embeddings: 7.2 s -> 5.2 s for 499 prompts."""
-    if _fused():
-        from liger_kernel.transformers import _apply_liger_kernel_to_instance
-
-        inner = getattr(model, "get_base_model", lambda: model)()  # of an adapter
-        _apply_liger_kernel_to_instance(inner, cross_entropy=False, fused_linear_cross_entropy=False)
+def _loaded(
+    spec: ModelSpec, settings: SummarizerSettings, reporter: Reporter
+) -> tuple[LoadedModel, SummarizerSettings]:
+    """A model, and the settings with what it was trained with; the user is told where it isn't as it might seem."""
+    loaded = load(spec, settings)
+    fuse(loaded.model)
+    if loaded.deviation:
+        reporter.note(f"{spec.name}: {loaded.deviation}")
+    asked, note = as_trained(settings, loaded.folder)
+    if note:
+        reporter.warn(f"{spec.name}: {note}")
+    return loaded, asked
 
 
 def peak_memory_gib() -> float | None:

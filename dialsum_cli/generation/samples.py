@@ -8,10 +8,11 @@ from pathlib import Path
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.generation.engines import HuggingFaceSummarizer
 from dialsum_cli.generation.sampling import Sampling
+from dialsum_cli.generation.shared import resumed
 from dialsum_cli.metrics.mbr import choose
 from dialsum_cli.metrics.morphemes import Tokenizer, tokenizer
 from dialsum_cli.metrics.rouge import PreparedText
-from dialsum_cli.store import Resumed, SummaryStore
+from dialsum_cli.store import SummaryStore
 from dialsum_cli.summarizer import Batch, Engine, Summarizer, Summary
 
 
@@ -75,7 +76,6 @@ def elected(
         folder: where the stores are: samples that are there are not drawn again.
         ingredients: all but the sampling that decides a sample's text.
     """
-    assert isinstance(engine, HuggingFaceSummarizer), "another engine is refused before it is opened"
     made = Sampling(*sampling)
     store = SummaryStore(folder, {**ingredients, "sampling": asdict(made)})
-    return Elected(Resumed(Sampler(engine, made), store), tokenizer())
+    return Elected(resumed(engine, store, made), tokenizer())

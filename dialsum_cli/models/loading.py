@@ -25,8 +25,8 @@ from transformers import (
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.models.planning import DTYPES, choose_precision, device, layers
 from dialsum_cli.models.sources import Source, fetch, find
-from dialsum_cli.registry import ModelSpec
-from dialsum_cli.settings import ModelSettings
+from dialsum_cli.registry import ModelSpec, resolve
+from dialsum_cli.settings import ModelSettings, Precision
 
 KOREAN = "ko_KR"  # as mBART calls it
 
@@ -120,18 +120,32 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def download(spec: ModelSpec, settings: ModelSettings) -> tuple[Checkpoint, str, str]:
+    """Have all files of a model on this disk, once it is certain that it can be loaded in this precision.
+
+    Returns:
+        The model, its precision, and why that differs from the catalogue's choice, as `choose_precision` says it.
+
+    Raises:
+        RequestError: as `open_checkpoint`, or a precision that can't work.
+        DialsumError: as `open_checkpoint`, or the disk has no room.
+    """
+    checkpoint = open_checkpoint(spec)
+    precision, deviation = choose_precision(checkpoint.spec, checkpoint.config, settings)
+    for each in (checkpoint.base, checkpoint.source):
+        fetch(each)
+    return checkpoint, precision, deviation
+
+
 def load(spec: ModelSpec, settings: ModelSettings) -> LoadedModel:
     """Load a model and its tokenizer for generation; from the hub, all of it at one commit.
 
     Raises:
-        RequestError: as `open_checkpoint`, or a precision that can't work.
-        DialsumError: as `open_checkpoint`, or memory or disk run out, or weights are missing.
+        RequestError: as `download`.
+        DialsumError: as `download`, or memory runs out, or weights are missing.
     """
-    checkpoint = open_checkpoint(spec)
+    checkpoint, precision, deviation = download(spec, settings)
     spec, config, base, source = checkpoint.spec, checkpoint.config, checkpoint.base, checkpoint.source
-    precision, deviation = choose_precision(spec, config, settings)
-    for each in (base, source):
-        fetch(each)
     tokenizer = load_tokenizer(checkpoint)
     try:
         model = _load_weights(base, config, precision)
@@ -148,6 +162,23 @@ def load(spec: ModelSpec, settings: ModelSettings) -> LoadedModel:
         spec, model.eval(), tokenizer, model.num_parameters(), layers(config), source.revision or base.revision,
         precision, deviation, identity, source.folder,
     )  # fmt: skip
+
+
+def load_model(name: str, precision: Precision = "auto") -> LoadedModel:
+    """The model and tokenizer of a name, ready to generate or to train: `loaded.model`, `loaded.tokenizer`.
+
+    Args:
+        name: what `--models` takes: a catalogue name, a Hugging Face id, a folder, a run of `dialsum finetune`.
+        precision: as `--precision`.
+
+    Raises:
+        RequestError: there is no such model, or a baseline, which has no weights; or as `load`.
+        DialsumError: as `load`.
+    """
+    spec = resolve(name)
+    if spec.kind == "baseline":
+        raise RequestError(f"'{name}' is a baseline: it has no weights to load", "name a model")
+    return load(spec, ModelSettings(precision=precision))
 
 
 def quiet() -> None:

@@ -14,14 +14,17 @@ LAYER_NAMES = ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "n_l
 # Architectures through which `generation.decoding` steps itself: plain attention, one kind of cache.
 STEPPED = ("exaone4", "gpt2", "llama", "mistral", "qwen2", "qwen3")
 PREFILL_TOKENS = 16_384  # computed at once where a batch has more: enough to keep a GPU's matrix units busy
-MOST_TOKENS = 131_072  # of a batch that fits into memory; a larger one decodes no faster, its rows differ too much
+MOST_TOKENS = 524_288  # of a batch that fits into memory: each reads the weights once a step, whatever its size
 MOST_TOKENS_GENERATE = 65_536  # the same for `model.generate`, which computes all of a batch at once
 CPU_TOKENS = 16_384  # on a CPU, where larger batches are no faster
 
 
 def device() -> torch.device:
-    """The accelerator of this machine, or its CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's accelerator, or the CPU of its machine.
+
+    By its number, because what transformers loads in threads goes to the first GPU otherwise.
+    """
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def choose_precision(spec: ModelSpec, config: PreTrainedConfig, settings: ModelSettings) -> tuple[str, str]:
@@ -119,16 +122,21 @@ def free_bytes() -> int | None:
     return min(free, allowed) + reserved - torch.cuda.memory_allocated()
 
 
-def batch_tokens(config: PreTrainedConfig, precision: str, settings: GenerationSettings, free: int | None) -> int:
-    """Tokens that a batch may hold: as many as the settings say, or else as fit into what `free_bytes` gave."""
+def batch_tokens(
+    config: PreTrainedConfig, precision: str, settings: GenerationSettings, free: int | None, members: int = 1
+) -> int:
+    """Tokens that a batch may hold: as many as the settings say, or else as fit into what `free_bytes` gave.
+
+    Each of several members whose logits are averaged has a cache; they compute one after the other, by `generate`.
+    """
     if settings.batch_tokens is not None:
         return settings.batch_tokens
     if free is None:
         return CPU_TOKENS
     cache, widest = _token_bytes(config, precision)
     free = int(FITS * free)
-    if not stepped(config, settings):
-        return max(1, min(MOST_TOKENS_GENERATE, free // ((cache + widest) * settings.num_beams)))
+    if members > 1 or not stepped(config, settings):
+        return max(1, min(MOST_TOKENS_GENERATE, free // ((members * cache + widest) * settings.num_beams)))
     if free < PREFILL_TOKENS * (cache + widest):
         return max(1, free // (cache + widest))
     return min(MOST_TOKENS, (free - PREFILL_TOKENS * widest) // cache)

@@ -11,7 +11,7 @@ from dialsum_cli.prompts import load_prompt
 from dialsum_cli.settings import GenerationSettings
 
 OPTIONS, PROMPT = "dialsum.json", "prompt.yaml"
-KEPT = ("block_foreign", "max_new_tokens", "num_beams", "no_repeat_ngram_size")
+KEPT = ("block_foreign", "max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size")
 SettingsT = TypeVar("SettingsT", bound=GenerationSettings)
 
 
@@ -39,6 +39,8 @@ def as_trained(settings: SettingsT, folder: Path) -> tuple[SettingsT, str]:
         raise DialsumError(f"'{path}' is damaged: {error}", "copy the model's folder again") from None
     options["prompt"] = str(folder / PROMPT)
     given = settings.model_fields_set
+    if (settings.num_beams if "num_beams" in given else options["num_beams"]) == 1:
+        options.pop("length_penalty", None)  # of the beams that it was trained with: without any, it means nothing
     changed = settings.model_copy(update={name: value for name, value in options.items() if name not in given})
     ours, theirs = (replace(load_prompt(prompt), name="") for prompt in (changed.prompt, options["prompt"]))
     if ours != theirs:

@@ -11,6 +11,10 @@ from dialsum_cli.results.caches import (
     CatalogueRow,
     ModelsResult,
 )
+from dialsum_cli.results.health import (
+    DoctorResult,
+    DoctorRow,
+)
 from dialsum_cli.results.predicting import (
     CheckResult,
     Finding,
@@ -47,6 +51,11 @@ from dialsum_cli.results.training import (
     TokenLengths,
     TrainingPlan,
 )
+from dialsum_cli.results.tuning import (
+    TunedStage,
+    TuneResult,
+    TuneTrial,
+)
 
 __all__ = [
     "BatchesResult",
@@ -58,6 +67,8 @@ __all__ = [
     "DataFacts",
     "DataFinding",
     "Diagnostics",
+    "DoctorResult",
+    "DoctorRow",
     "EnsembleResult",
     "EnsembleSystem",
     "Finding",
@@ -82,6 +93,9 @@ __all__ = [
     "SystemScore",
     "TokenLengths",
     "TrainingPlan",
+    "TuneResult",
+    "TuneTrial",
+    "TunedStage",
     "Verification",
     "WorstCase",
 ]

@@ -1,13 +1,21 @@
 """What every result is."""
 
-from collections.abc import Iterable
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+
 
 class Result(BaseModel):
-    """A result: plain values, JSON by `model_dump_json`, a data frame by `to_frame`."""
+    """A result: plain values, JSON by `model_dump_json`, a data frame by `to_frame`.
+
+    Notebooks and `rich.print` show its tables; `dialsum_cli.display`, which knows all results, is imported for that.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -25,6 +33,22 @@ class Result(BaseModel):
         import pandas as pd
 
         return pd.json_normalize([record.model_dump(mode="json") for record in self.records()])
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Its tables for Rich, as wide as the terminal allows."""
+        from dialsum_cli.display import renderables
+
+        yield from renderables(self, options.max_width)
+
+    def _repr_html_(self) -> str:
+        from dialsum_cli.display import as_html
+
+        return as_html(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        from dialsum_cli.display import as_text
+
+        printer.text(as_text(self))
 
 
 class DataFacts(Result):

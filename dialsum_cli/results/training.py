@@ -61,6 +61,8 @@ class TrainingPlan(Result):
     """Of all epochs; early stopping may end before."""
     disk_bytes: int
     """Of all checkpoints that are there at once."""
+    processes: int = 1
+    """Of the launch; each computes its share of every step."""
 
 
 class FinetuneRun(Result):

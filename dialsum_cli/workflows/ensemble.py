@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dialsum_cli.data.dialogues import read_gold
-from dialsum_cli.data.submissions import align, read_submission, some_ids, write_submission
+from dialsum_cli.data.submissions import align, columns_by_file, read_submission, some_ids, write_submission
 from dialsum_cli.data.writing import check_output
 from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.metrics.mbr import FINAL_SCORE, Choice, Weights, choose
@@ -38,7 +38,8 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
 
     Raises:
         DataError: a file can't be read, or the ids of two files differ.
-        RequestError: the output exists, or is one of the files to read; or `refs` without a gold.
+        RequestError: the output exists, or is one of the files to read; `refs` without a gold; no file has a column
+            that `columns` names.
         MissingPartError: Mecab isn't installed as it has to be.
         DialsumError: Mecab's dictionary is another one, or the output can't be written.
     """
@@ -82,7 +83,9 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
 
 def _read(settings: EnsembleSettings, reporter: Reporter) -> tuple[list[str], list[tuple[str, ...]], list[list[str]]]:
     """The ids, each one's references (none without a gold), and each system's summaries in their order."""
-    systems = [(path, read_submission(path, note=reporter.note)) for path in settings.files]
+    note = reporter.note
+    columns = columns_by_file([*settings.files, *settings.gold], settings.columns, note)
+    systems = [(path, read_submission(path, columns=columns[path], note=note)) for path in settings.files]
     if not settings.gold:
         first, summaries = systems[0]
         for path, others in systems[1:]:
@@ -90,11 +93,11 @@ def _read(settings: EnsembleSettings, reporter: Reporter) -> tuple[list[str], li
         fnames = list(summaries)
         return fnames, [], [[each[fname] for fname in fnames] for _, each in systems]
     gold, *more = settings.gold
-    references = read_gold(gold, note=reporter.note)
+    references = read_gold(gold, columns=columns[gold], note=note)
     fnames = list(references)
     rows = list(references.values())
     for path in more:
-        aligned = align(path, read_gold(path, note=reporter.note), fnames, gold)
+        aligned = align(path, read_gold(path, columns=columns[path], note=note), fnames, gold)
         rows = [row + others for row, others in zip(rows, aligned, strict=True)]
     return fnames, rows, [align(path, each, fnames, gold) for path, each in systems]
 

@@ -2,17 +2,14 @@
 
 import csv
 import io
-import unicodedata
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues, read_gold, read_gold_dialogues
-from dialsum_cli.data.records import read_records
-from dialsum_cli.data.submissions import align, read_submission
-from dialsum_cli.errors import DataError, RequestError
+from dialsum_cli.data.submissions import align, columns_by_file, read_submission
+from dialsum_cli.errors import RequestError
 from dialsum_cli.metrics.diagnostics import ItemDiagnostics, diagnose, summarise, swap_speakers
 from dialsum_cli.metrics.differences import differences
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
@@ -142,7 +139,8 @@ def _check_outputs(settings: ScoreSettings) -> None:
 
 def _read(settings: ScoreSettings, reporter: Reporter) -> tuple[list[Dialogue], list[list[str]]]:
     """The rows of the gold, with the references of all gold files, and each system's summaries in their order."""
-    columns, note = _columns(settings, reporter), reporter.note
+    note = reporter.note
+    columns = columns_by_file(_inputs(settings), settings.columns, note)
     *systems, gold = settings.files
     rows = read_gold_dialogues(gold, columns=columns[gold], note=note)
     fnames = [row.fname for row in rows]
@@ -156,34 +154,6 @@ def _read(settings: ScoreSettings, reporter: Reporter) -> tuple[list[Dialogue], 
     return rows, [
         align(path, read_submission(path, columns=columns[path], note=note), fnames, gold) for path in systems
     ]
-
-
-def _columns(settings: ScoreSettings, reporter: Reporter) -> dict[Path, dict[str, str]]:
-    """Of the renamed columns, for each file, those that it has; a file that lacks one goes by our name for it.
-
-    Raises:
-        RequestError: no file has one of them.
-    """
-    columns = {path: dict(settings.columns) for path in _inputs(settings)}
-    there = {path: _header(path, settings.columns) for path in columns} if settings.columns else {}
-    for ours, theirs in settings.columns.items():
-        lacking = [path for path, names in there.items() if names and unicodedata.normalize("NFC", theirs) not in names]
-        if len(lacking) == len(columns):
-            raise RequestError(f"--columns {ours}={theirs}: no file has a column `{theirs}`", "mend that name")
-        for path in lacking:
-            del columns[path][ours]
-            if ours in there[path]:
-                reporter.note(f"'{path}' has no column `{theirs}` and goes by its own `{ours}`")
-    return columns
-
-
-def _header(path: Path, columns: Mapping[str, str]) -> set[str]:
-    """The names of a file's columns; none where it has a fault, of which reading it tells."""
-    for fname in dict.fromkeys([columns.get("fname", "fname"), "fname"]):
-        with suppress(DataError):
-            for record in read_records(path, {"fname": fname}, ("fname",), lambda message: None, limit=1):
-                return {fname, *record.values}
-    return set()
 
 
 def _measure(

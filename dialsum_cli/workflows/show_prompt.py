@@ -26,7 +26,7 @@ def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter |
         raise RequestError("a server keeps its token ids to itself: there is nothing to show", "leave --base-url out")
     (dialogue,) = read_dialogues(settings.data, columns=settings.columns, limit=1, note=reporter.note)
     prompts = []
-    for name in settings.models if isinstance(settings, ScreenSettings) else [settings.model]:
+    for name in settings.models if isinstance(settings, ScreenSettings) else settings.members:
         spec = registry.resolve(name)
         if spec.kind == "baseline":
             reporter.note(f"{name} is a baseline: nothing is asked of it")

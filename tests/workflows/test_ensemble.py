@@ -199,6 +199,25 @@ def test_rows_in_the_order_of_the_first_file_in_any_format(files, rows, tmp_path
     assert all(written[row.fname] in row.references for row in rows)
 
 
+@pytest.mark.parametrize("renamed", ["b.csv", "gold.csv", "more.csv", "a.csv b.csv c.csv gold.csv more.csv"])
+def test_columns_are_renamed_in_the_files_that_have_them(files, rows, renamed):
+    paths, gold = files(*(wrong_in(rows, share, word) for share, word in enumerate(("사과", "구름", "열쇠"))))
+    more = write(gold.with_name("more.csv"), [row.fname for row in rows], [row.references[1] for row in rows])
+    asked = {"files": paths, "gold": [gold, more], "overwrite": True}
+    expected = ensemble(EnsembleSettings(**asked))
+    for path in (*paths, gold, more):
+        if path.name in renamed.split():
+            path.write_text(path.read_text("utf-8").replace("fname,summary", "id,답", 1), encoding="utf-8")
+    found = ensemble(EnsembleSettings(**asked, columns="fname=id,summary=답"))
+    assert found == expected
+    alone = {"files": paths, "overwrite": True}
+    if renamed.startswith("a.csv"):
+        with pytest.raises(DataError, match="no column `fname`"):
+            ensemble(EnsembleSettings(**alone))
+    if renamed != "gold.csv" and renamed != "more.csv":
+        assert ensemble(EnsembleSettings(**alone, columns="fname=id,summary=답")).sha256 == expected.sha256
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -206,6 +225,7 @@ def test_rows_in_the_order_of_the_first_file_in_any_format(files, rows, tmp_path
         ({"output": "there.csv"}, "'there.csv' exists already"),
         ({"output": "out.txt"}, "neither .csv nor"),
         ({"refs": "best"}, "--refs best means nothing without --gold"),
+        ({"columns": {"summary": "답"}}, "--columns summary=답: no file has a column `답`"),
     ],
 )
 def test_what_is_refused_before_any_work(files, rows, tmp_path, options, message):
