@@ -19,7 +19,7 @@ TEXTS = {
         "header": "| work | machine | `dialsum` | beside it |\n|---|---|---|---|",
         "seconds": "{} s", "minutes": "{} min", "gpus": "on {} GPUs {}", "cores": "{}, {} cores",
         "generation": "{prompts} answers of {new} tokens, {shape} in {precision}", "memory": ", {} GiB of memory",
-        "generate": "`model.generate` {}", "seed": "batches of 8, 4 beams, forbidden tokens {}",
+        "generate": "`model.generate` {}", "seed": "batches of 8, 4 beams, forbidden tokens {} (judging by {} of them)",
         "vllm": "vLLM {}, after {} to start",
         "training": "an epoch of 12,457 dialogues, {shape}, {method}",
         "trl": "TRL's `SFTTrainer` {}", "padded": "NF4, 4 rows padded to 1,024 {}",
@@ -31,7 +31,7 @@ TEXTS = {
         "header": "| 작업 | 장비 | `dialsum` | 비교 |\n|---|---|---|---|",
         "seconds": "{}초", "minutes": "{}분", "gpus": "GPU {}개로 {}", "cores": "{}, {}코어",
         "generation": "{new}토큰짜리 답 {prompts}개, {shape} {precision}", "memory": ", 메모리 {} GiB",
-        "generate": "`model.generate` {}", "seed": "배치 8, 빔 4, 금지 토큰 {}",
+        "generate": "`model.generate` {}", "seed": "배치 8, 빔 4, 금지 토큰 {}({}개로 추정)",
         "vllm": "vLLM {}(시작하는 데 {} 더)",
         "training": "대화 12,457개 한 에폭 학습, {shape}, {method}",
         "trl": "TRL `SFTTrainer` {}", "padded": "NF4, 1,024토큰까지 채운 4행 배치 {}",
@@ -62,7 +62,8 @@ def generation(results: Path, say: dict[str, str]) -> Iterator[Row]:
     """What benchmarks/generation.py filed: the first run, with all that happens once."""
     for machine, label, ways in filed(results / "generation.json"):
         ours = next((ways[way] for way in ("fused", "ours") if "seconds" in ways.get(way, {})), None)
-        others = [say[way].format(seconds(ways[way]["seconds"], say)) for way in ("generate", "seed") if way in ways]
+        theirs = [(way, ways[way]) for way in ("generate", "seed") if way in ways]
+        others = [say[way].format(seconds(row["seconds"], say), row.get("slice")) for way, row in theirs]
         if "seconds" in (vllm := ways.get("vllm", {})):
             others.append(say["vllm"].format(*(seconds(vllm[key], say) for key in ("seconds", "start"))))
         if not (ours and others and (found := LABEL.fullmatch(label)) and found[1] in SHAPES):
