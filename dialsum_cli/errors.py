@@ -2,6 +2,7 @@
 
 DialsumError                 the work failed: exit 1
 ├── MissingPartError         this machine lacks a part that the work needs; the remedy installs it
+├── MemoryShortError         it does not fit into memory, however small its parts
 └── RequestError             the request was wrong: exit 2
     ├── UnknownModelError    no such model; the remedy names the nearest
     └── DataError            a file is unreadable or malformed; says which, and where in it
@@ -31,6 +32,10 @@ def one_line(error: Exception) -> str:
 
 class MissingPartError(DialsumError):
     """This machine lacks a part that the work needs."""
+
+
+class MemoryShortError(DialsumError):
+    """The work does not fit into memory, however small its parts."""
 
 
 class RequestError(DialsumError):

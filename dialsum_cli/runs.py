@@ -163,6 +163,7 @@ def start_run(
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     names = ("dialsum", "transformers", "py.warnings")
+    outermost = not logging.getLogger("py.warnings").handlers  # a search's trial is a run within a run
     logging.captureWarnings(True)
     for name in names:
         logging.getLogger(name).addHandler(handler)
@@ -175,7 +176,8 @@ def start_run(
     finally:
         for name in names:
             logging.getLogger(name).removeHandler(handler)
-        logging.captureWarnings(False)
+        if outermost:
+            logging.captureWarnings(False)
         handler.close()
 
 
@@ -204,7 +206,8 @@ def claim(root: Path, configuration: Mapping[str, object], *, resume: bool) -> I
             if not differing:
                 yield path.parent
                 return
-            if number == 0 and any(path.parent.glob("checkpoints/checkpoint-*")):  # without one, nothing gets lost
+            kept = [*path.parent.glob("checkpoints/checkpoint-*"), *path.parent.glob("**/study.db")]
+            if number == 0 and kept:  # without them, nothing gets lost
                 listed = ", ".join(f"{key} {theirs.get(key)} (now {wanted.get(key)})" for key in differing[:4])
                 refusal = RequestError(
                     f"the unfinished run '{path.parent}' was started with another configuration: {listed}",

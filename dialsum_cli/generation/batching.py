@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from dialsum_cli.errors import DialsumError
+from dialsum_cli.errors import MemoryShortError
 from dialsum_cli.models.loading import out_of_memory
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def run_batches(
         What `run` returns, and the work that is left after it: tokens, padding included, over those of this batch.
 
     Raises:
-        DialsumError: a single row does not fit into memory.
+        MemoryShortError: a single row does not fit into memory.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     widths = [max(1, lengths[i]) for i in order]
@@ -60,7 +60,7 @@ def run_batches(
         if not results:  # out of the handler: the exception keeps the batch's tensors alive
             torch.cuda.empty_cache()
             if len(batch) == 1:
-                raise DialsumError(
+                raise MemoryShortError(
                     f"out of memory on a single dialogue of {tokens} tokens",
                     "use --precision nf4, a smaller --max-new-tokens or fewer --num-beams",
                 )

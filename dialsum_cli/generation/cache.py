@@ -188,6 +188,7 @@ def has_flash(model: PreTrainedModel, longest: int) -> bool:
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return (
         device.type == "cuda"
+        and torch.version.hip is None
         and torch.backends.cuda.is_flash_attention_available()
         and torch.cuda.get_device_capability(device) >= (8, 0)
         and model.get_input_embeddings().weight.dtype in (torch.bfloat16, torch.float16)

@@ -256,8 +256,7 @@ def _follow() -> object:
             # Whatever fails here, the first process has heard of it, says it and decides what follows.
             if isinstance(task, _Open):
                 with suppress(Exception):
-                    engine, _ = _load(task, reporter, model)
-                reporter.warnings.clear()  # the first process has had the same ones
+                    engine = _load(task, reporter, model)[0]
             elif isinstance(task, _Ask):
                 assert engine is not None, "what isn't loaded isn't asked"
                 with suppress(Exception), _all_or_none(reporter, task.stop):
@@ -293,6 +292,8 @@ def _load(task: _Open, reporter: Reporter, stack: ExitStack) -> tuple["HuggingFa
             first, *others = task.specs
             opened: AbstractContextManager[Any] = open_summarizer(first, task.settings, reporter, *others)
             engine, loaded = loading.enter_context(opened)
+            if isinstance(reporter, _Remembering):
+                reporter.warnings.clear()  # the first process has had the same ones
         _check_alike(processes.gathered(_flat(engine)))
         stack.push(loading.pop_all())
     return engine, loaded

@@ -39,7 +39,9 @@ def free_memory() -> int | None:
     free = int(kibibytes[1]) * 1024 if kibibytes else None
     limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
     if free is not None and limit.is_file() and (most := limit.read_text().strip()) != "max":
-        free = max(0, min(free, int(most) - int(used.read_text())))
+        stat = dict(line.split() for line in used.with_name("memory.stat").read_text().splitlines())
+        cached = int(stat.get("inactive_file", 0))  # of files that were read: given back when somebody needs it
+        free = max(0, min(free, int(most) - int(used.read_text()) + cached))
     return free
 
 

@@ -1,6 +1,7 @@
 """The hub, the token, the caches and the disk: where downloads come from, and where they go."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,19 +27,20 @@ def hub() -> Iterator[DoctorRow]:
         yield warning("hub", "not asked: HF_HUB_OFFLINE is set, and only what is in the cache is used",
                       "unset HF_HUB_OFFLINE")  # fmt: skip
         return
+    address = re.sub(r"://[^/@\s]+@", "://", constants.ENDPOINT)  # people paste this: no name, no password
     start = perf_counter()
     try:
         answer = get_session().head(constants.ENDPOINT, timeout=PATIENCE)
     except (OSError, HTTPError) as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        remedy = f"curl -I {constants.ENDPOINT}   # then: HTTPS_PROXY, HF_ENDPOINT, or HF_HUB_OFFLINE=1"
-        yield broken("hub", f"{constants.ENDPOINT} can't be reached: {line}", remedy)
+        line = (" ".join(str(error).split()) or type(error).__name__).replace(constants.ENDPOINT, address)
+        remedy = f"curl -I {address}   # then: HTTPS_PROXY, HF_ENDPOINT, or HF_HUB_OFFLINE=1"
+        yield broken("hub", f"{address} can't be reached: {line}", remedy)
         return
     milliseconds = 1000 * (perf_counter() - start)
     if answer.status_code >= 500:
-        yield warning("hub", f"{constants.ENDPOINT} answers {answer.status_code}", "try again later")
+        yield warning("hub", f"{address} answers {answer.status_code}", "try again later")
         return
-    yield ok("hub", f"{constants.ENDPOINT} answers in {milliseconds:.0f} ms", {"milliseconds": milliseconds})
+    yield ok("hub", f"{address} answers in {milliseconds:.0f} ms", {"milliseconds": milliseconds})
 
 
 def token() -> Iterator[DoctorRow]:

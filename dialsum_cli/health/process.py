@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from signal import Signals
-from threading import Thread, Timer
+from threading import Event, Thread, Timer
 
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.health import machine, parts, places
@@ -71,19 +71,24 @@ class _Child:
         """What it found, and whether it is still there."""
         assert self.process.stdin
         assert self.process.stdout
-        late = Timer(patience, self.process.kill)
+        timed_out = Event()
+
+        def kill() -> None:
+            timed_out.set()
+            self.process.kill()
+
+        late = Timer(patience, kill)
         late.start()
         with suppress(BrokenPipeError):  # it has fallen over already: no answer comes
             self.process.stdin.write(f"{check.name}\n")
             self.process.stdin.flush()
         answer = self.process.stdout.readline()
-        timed_out = not late.is_alive()
         late.cancel()
         if answer:
             return [DoctorRow.model_validate(row) for row in json.loads(answer)], True
         code = self.process.wait()
         self.end()
-        if timed_out:
+        if timed_out.is_set():
             found = f"no answer within {patience:g} s"
         else:
             last = f": {self.said[0]}" if self.said else ""

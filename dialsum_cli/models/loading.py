@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.errors import DialsumError, MemoryShortError, RequestError
 from dialsum_cli.models.planning import DTYPES, choose_precision, device, layers
 from dialsum_cli.models.sources import Source, fetch, find
 from dialsum_cli.registry import ModelSpec, resolve
@@ -243,7 +243,7 @@ def explain(spec: ModelSpec, source: Source, error: Exception) -> DialsumError:
     line = text if len(text) <= 300 else f"{text[:300]}…"
     known = "choose a model that transformers knows: `dialsum models` lists some"
     if out_of_memory(error):
-        return DialsumError(f"{name} does not fit into memory", "use --precision nf4, or a smaller model")
+        return MemoryShortError(f"{name} does not fit into memory", "use --precision nf4, or a smaller model")
     if "trust_remote_code" in text:
         return RequestError(f"{name} brings program code of its own, and dialsum runs no code from a model", known)
     if "does not recognize this architecture" in text:

@@ -15,7 +15,7 @@ from dialsum_cli.data.submissions import write_submission
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.generation.engines import HuggingFaceSummarizer, free_memory, open_summarizer, peak_memory_gib
 from dialsum_cli.metrics.scoring import Score, Scorer
-from dialsum_cli.models.loading import LoadedModel, open_checkpoint
+from dialsum_cli.models.loading import LoadedModel, download, open_checkpoint
 from dialsum_cli.models.preflight import download_bytes
 from dialsum_cli.models.trained import as_trained
 from dialsum_cli.prompts import load_prompt
@@ -116,6 +116,9 @@ class Job:
         self, spec: ModelSpec, settings: FinetuneSettings, recipe: Recipe, run: Run, tracker: Tracker
     ) -> FinetuneRun:
         reporter, folder = self.reporter, run.folder
+        if processes.is_first_here():  # once on each host; the others find it in its cache
+            download(spec, settings)
+        processes.wait()
         with open_summarizer(spec, settings, reporter) as (engine, loaded):
             keep_gradients(loaded.model)
             before = self._before(engine, spec, settings)

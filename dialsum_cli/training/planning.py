@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from dialsum_cli import processes
-from dialsum_cli.errors import DialsumError
+from dialsum_cli.errors import DialsumError, MemoryShortError
 from dialsum_cli.models.loading import LoadedModel, out_of_memory
 from dialsum_cli.models.planning import free_bytes, generation_bytes, half, weight_bytes
 from dialsum_cli.registry import Recipe
@@ -131,12 +131,12 @@ def _ballast(size: int, device: torch.device) -> torch.Tensor:
     """Memory that stands for the optimizer's state, which the first step will bring.
 
     Raises:
-        DialsumError: there is no room for it.
+        MemoryShortError: there is no room for it.
     """
     try:
         return torch.empty(size if device.type == "cuda" else 0, dtype=torch.uint8, device=device)
     except torch.OutOfMemoryError:
-        raise DialsumError(
+        raise MemoryShortError(
             f"the optimizer's state of {size / 2**30:.1f} GiB does not fit beside the weights",
             "use --method lora or qlora, or --optimizer paged_adamw_8bit",
         ) from None

@@ -8,7 +8,7 @@ import torch.distributed
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from dialsum_cli import processes
-from dialsum_cli.errors import DialsumError
+from dialsum_cli.errors import MemoryShortError
 from dialsum_cli.models.kernels import ready_attention
 from dialsum_cli.models.loading import LoadedModel, out_of_memory
 from dialsum_cli.registry import Recipe
@@ -97,6 +97,9 @@ class Steps:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         for bucket in _buckets([parameter.grad for parameter in trained if parameter.grad is not None]):
+            if len(bucket) == 1:  # in place: a copy of an embedding's gradient might find no room
+                torch.distributed.all_reduce(bucket[0])
+                continue
             flat = parameters_to_vector(bucket)
             torch.distributed.all_reduce(flat)
             vector_to_parameters(flat, bucket)
@@ -121,7 +124,7 @@ class Steps:
         # A row that is computed alone may be shorter than several others together.
         several = [padded_tokens(batch) for batch in micro_batches(rows, self.budget) if len(batch) > 1]
         if not several:
-            raise DialsumError(
+            raise MemoryShortError(
                 f"out of memory on a single example of {max(row.width for row in rows)} tokens",
                 "use --method qlora, --gradient-checkpointing on, or a smaller model",
             )
@@ -135,12 +138,12 @@ class Steps:
 
 
 def _buckets(gradients: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Gradients in groups of some `BUCKET` numbers."""
+    """Gradients in groups of at most `BUCKET` numbers, a larger one by itself."""
     bucket: list[torch.Tensor] = []
     for gradient in gradients:
-        bucket.append(gradient)
-        if sum(each.numel() for each in bucket) >= BUCKET:
+        if bucket and sum(each.numel() for each in [*bucket, gradient]) > BUCKET:
             yield bucket
             bucket = []
+        bucket.append(gradient)
     if bucket:
         yield bucket

@@ -29,8 +29,8 @@ class Writer:
     reporter: Reporter
     warn: Callable[[str], None]
 
-    def write(self, options: Options, dialogues: Sequence[Dialogue], title: str, halvings: int = 0) -> list[str]:
-        """The summaries in the order of the dialogues, made in batches halved so many times.
+    def write(self, options: Options, dialogues: Sequence[Dialogue], title: str) -> list[str]:
+        """The summaries in the order of the dialogues.
 
         Raises:
             RequestError: the model can't decode so.
@@ -38,7 +38,6 @@ class Writer:
         """
         settings = self.settings.model_copy(update=dict(options))
         engine = HuggingFaceSummarizer(self.loaded, settings, self.warn)
-        engine.batch_tokens = max(1, engine.batch_tokens >> halvings)
         summarizer: Summarizer = Resumed(engine, SummaryStore(self.folder, engine.ingredients()))
         if settings.num_samples is not None:
             sampling = settings.num_samples, settings.temperature, settings.top_p, settings.seed
@@ -56,9 +55,9 @@ class Decodings:
     seen: Sequence[Dialogue]
     scorer: Scorer
 
-    def measure(self, trial: Trial, halvings: int) -> float:
+    def measure(self, trial: Trial) -> float:
         """The final score of a trial."""
-        texts = self.writer.write(trial.options, self.seen, f"trial {trial.number}", halvings)
+        texts = self.writer.write(trial.options, self.seen, f"trial {trial.number}")
         return self.scorer.score(texts).final_score
 
     def write(self, trial: Trial, dialogues: Sequence[Dialogue], title: str) -> list[str]:

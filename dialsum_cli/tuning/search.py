@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.errors import DialsumError, RequestError, one_line
+from dialsum_cli.errors import DialsumError, MemoryShortError, RequestError, one_line
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.tuned import value as written
 from dialsum_cli.tuning.study import Study, Trial
@@ -17,8 +17,8 @@ logger = logging.getLogger("dialsum")
 class Bench(Protocol):
     """Where the trials of a stage are run."""
 
-    def measure(self, trial: Trial, halvings: int) -> float:
-        """The final score of a trial on the dialogues that the search sees, its batches halved so many times.
+    def measure(self, trial: Trial) -> float:
+        """The final score of a trial on the dialogues that the search sees.
 
         Raises:
             RequestError: its options don't go with the model.
@@ -36,26 +36,31 @@ def search(
 ) -> list[Trial]:
     """Run trials until there are so many that are done, or nothing new is left to try; returns those that are done.
 
-    A trial for which memory runs out is pruned, and those after it have smaller batches; one that can't be done
-    (`RequestError`, or whatever a library raises) has failed. What is no trial's fault, such as a full disk, ends the
-    search, which can go on later. `measured` is told of each trial that got its score.
+    A trial that does not fit into memory, in batches however small, is pruned; one that can't be done (`RequestError`)
+    has failed. What is no trial's fault, such as a full disk, ends the search, which can go on later; so does what a
+    library raises, unless only one trial has it. `measured` is told of each trial that got its score.
 
     Raises:
         Exception: whatever the starting point raises, because nothing can be held beside it then.
     """
+    from dialsum_cli.models.loading import out_of_memory
+
+    after_strange = False
     while True:
         done = [trial for trial in study.trials if trial.state != "running"]
         if len(done) >= trials:
             return done
         trial = study.next()
         if trial is None:
-            reporter.note(f"there are no more than {len(done)} combinations, and all of them have been tried")
+            reporter.note(f"nothing new was drawn after {len(done)} trials: the space seems to hold no more")
             return done
         try:
-            value = bench.measure(trial, halvings=sum(each.state == "pruned" for each in done))
+            value = bench.measure(trial)
         except Exception as error:
-            pruned = _out_of_memory(error)
-            its_own = pruned or isinstance(error, RequestError) or not isinstance(error, DialsumError | OSError)
+            pruned = isinstance(error, MemoryShortError) or out_of_memory(error)
+            strange = not isinstance(error, DialsumError | OSError)
+            its_own = pruned or isinstance(error, RequestError) or (strange and not after_strange)
+            after_strange = strange and not pruned  # two in a row are the machine's: a GPU, say, that fails from now on
             if trial.number == 0 or not its_own:
                 raise
             logger.exception("trial %d came to nothing", trial.number)
@@ -63,6 +68,7 @@ def search(
             study.give_up(trial, one_line(error), pruned=pruned)
         else:
             study.finish(trial, value)
+            after_strange = False
             measured(trial, value)
             reporter.note(_told(study.trials, trial, value))
 
@@ -75,12 +81,6 @@ def leader(trials: Sequence[Trial]) -> Trial:
 def changed(trial: Trial, start: Trial) -> dict[str, Any]:
     """A trial's options that are not those of the starting point."""
     return {name: value for name, value in trial.options.items() if value != start.options[name]}
-
-
-def _out_of_memory(error: Exception) -> bool:
-    from dialsum_cli.models.loading import out_of_memory
-
-    return out_of_memory(error) or str(error).startswith("out of memory")  # on a single row, as our own code says it
 
 
 def _told(trials: Sequence[Trial], trial: Trial, value: float) -> str:

@@ -16,14 +16,11 @@ from dialsum_cli.tuning.spaces import Options
 from dialsum_cli.tuning.study import Trial
 
 
-def as_finetuning(settings: TuneSettings, options: Options, folder: Path, halvings: int = 0) -> FinetuneSettings:
-    """What a trial is fine-tuned with, micro-batches halved so many times."""
+def as_finetuning(settings: TuneSettings, options: Options, folder: Path) -> FinetuneSettings:
+    """What a trial is fine-tuned with."""
     shared = FinetuneSettings.model_fields.keys() & TuneSettings.model_fields.keys() - {"config"}
     values = {name: getattr(settings, name) for name in shared} | dict(options)
-    values |= {
-        "models": [settings.model], "output_dir": folder, "resume": True,
-        "micro_batch_tokens": max(1, settings.micro_batch_tokens >> halvings),
-    }  # fmt: skip
+    values |= {"models": [settings.model], "output_dir": folder, "resume": True}
     return FinetuneSettings.model_construct(**values)  # checked already; variables and files are none of its affair
 
 
@@ -38,12 +35,12 @@ class Trainings:
     """How summaries are written, whatever is trained."""
     folder: Path
 
-    def measure(self, trial: Trial, halvings: int) -> float:
+    def measure(self, trial: Trial) -> float:
         """The final score of a fine-tuning, or of what was fine-tuned before the search was interrupted."""
         self._make_room()
         run = self._done(trial.number)
         if run is None:
-            settings = as_finetuning(self.settings, trial.options, self._place(trial.number), halvings)
+            settings = as_finetuning(self.settings, trial.options, self._place(trial.number))
             run = replace(self.job, settings=settings).finetune_one(self.spec)
         assert run.after is not None
         return run.after.final_score

@@ -44,7 +44,7 @@ STAGES: Mapping[str, tuple[StageName, ...]] = {
 KNOWN = {"decoding": DECODING, "training": TRAINING}
 # Options that change nothing of what is found: an unfinished search goes on with any of them.
 ASIDE = {
-    *("config", "model", "train", "dev", "output_dir", "resume", "trials", "batch_tokens", "micro_batch_tokens"),
+    *("config", "model", "train", "dev", "output_dir", "resume", "trials", "batch_tokens"),
     *("keep_checkpoints", "checkpoint_minutes", "prompt", "space", *TrackingSettings.model_fields),
 }
 

@@ -21,7 +21,7 @@ from dialsum_cli import FinetuneSettings, PredictSettings, RequestError, TuneSet
 from dialsum_cli.command import parse
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import read_submission
-from dialsum_cli.errors import DataError, DialsumError
+from dialsum_cli.errors import DataError, DialsumError, MemoryShortError
 from dialsum_cli.generation.choice import check_engine
 from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
 from dialsum_cli.metrics.scoring import Scorer
@@ -83,7 +83,7 @@ def test_a_real_improvement_is_found_said_and_written_for_predict(monkeypatch):
     result = tune(TuneSettings(model="tiny-bart", max_new_tokens=8, space=space, limit=24, trials=12), told)
     [stage] = result.stages
     assert [trial.options["max_new_tokens"] for trial in stage.trials] == [8, 60]  # and then there is nothing new
-    assert any("no more than 2 combinations" in each for each in told.said)
+    assert any("nothing new was drawn after 2 trials" in each for each in told.said)
     assert (stage.verdict, stage.leader) == ("improvement", 1)
     assert stage.gain_ci95[0] < stage.gain < stage.gain_ci95[1]
     assert stage.gain == pytest.approx(stage.after.final_score - stage.before.final_score)
@@ -166,28 +166,28 @@ def test_ctrl_c_anywhere_loses_and_repeats_no_trial(stop_at, whole, tmp_path):
     assert tune(settings).run_dir != result.run_dir  # a finished search is not touched again
 
 
-def test_another_configuration_begins_a_search_of_its_own(tmp_path):
+def test_an_unfinished_search_of_another_configuration_is_not_left_without_a_word(tmp_path):
     settings = TuneSettings(space=SPACE, trials=3, **SMALL)
     with pytest.raises(KeyboardInterrupt):
         tune(settings, Told("trial 1:"))
-    other = tune(settings.model_copy(update={"seed": 7, "trials": 1}))
-    assert [trial.number for trial in other.stages[0].trials] == [0]
+    other = settings.model_copy(update={"seed": 7, "trials": 1})
+    with pytest.raises(RequestError, match=r"another configuration: seed 42 \(now 7\)"):
+        tune(other)
+    fresh = tune(other.model_copy(update={"resume": False}))
+    assert [trial.number for trial in fresh.stages[0].trials] == [0]
     result = tune(settings.model_copy(update={"trials": 2}))  # how many is no other search
     assert len(result.stages[0].trials) == 2
     assert len([*Path("runs/tune/tiny-bart").iterdir()]) == 2
-    fresh = tune(settings.model_copy(update={"resume": False, "trials": 1}))
-    assert fresh.run_dir not in (other.run_dir, result.run_dir)
 
 
 class Bench:
     """Scores by a rule; counts how often each trial was run."""
 
     def __init__(self, rule):
-        self.rule, self.runs, self.halvings = rule, [], []
+        self.rule, self.runs = rule, []
 
-    def measure(self, trial, halvings):
+    def measure(self, trial):
         self.runs.append(trial.number)
-        self.halvings.append(halvings)
         return self.rule(trial)
 
 
@@ -210,7 +210,7 @@ def fail_at(number, error):
     [
         (MemoryError(), "pruned"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "pruned"),
-        (DialsumError("out of memory on a single dialogue of 9 tokens"), "pruned"),
+        (MemoryShortError("out of memory on a single dialogue of 9 tokens"), "pruned"),
         (RequestError("it can't be done"), "failed"),
         (ValueError("of a library's own"), "failed"),
     ],
@@ -223,7 +223,6 @@ def test_what_is_a_trials_own_fault_ends_that_trial_alone(tmp_path, error, state
     trials = search(study(folder), 5, bench, lambda trial, value: None, told)
     assert bench.runs == [0, 1, 2, 3, 4]
     assert [trial.state for trial in trials] == ["complete", "complete", state, "complete", "complete"]
-    assert bench.halvings == ([0, 0, 0, 1, 1] if state == "pruned" else [0] * 5)
     assert trials[2].reason
     assert trials[2].value is None
     assert any("trial 2" in each for each in told.said)
@@ -246,6 +245,17 @@ def test_what_is_no_trials_fault_ends_the_search_which_goes_on_later(tmp_path, n
     assert bench.runs == [*range(number, 4)]
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert trials[number].options == left[number].options
+
+
+def test_what_a_library_raises_twice_in_a_row_is_the_machines_fault(tmp_path):
+    def rule(trial):
+        if trial.number in (1, 3, 4):
+            raise RuntimeError("an illegal memory access was encountered")
+        return float(trial.options["max_new_tokens"])
+
+    with pytest.raises(RuntimeError):
+        search(study(tmp_path), 9, Bench(rule), lambda trial, value: None, Told())
+    assert [each.state for each in study(tmp_path).trials] == ["complete", "failed", "complete", "failed", "running"]
 
 
 def test_a_full_disk_is_an_error_of_ours_and_the_study_stays_whole(tmp_path):
