@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dialsum_cli.settings import FinetuneSettings as FinetuneSettings
     from dialsum_cli.settings import ModelsSettings as ModelsSettings
     from dialsum_cli.settings import PredictSettings as PredictSettings
+    from dialsum_cli.settings import ReportSettings as ReportSettings
     from dialsum_cli.settings import ScoreSettings as ScoreSettings
     from dialsum_cli.settings import ScreenSettings as ScreenSettings
     from dialsum_cli.settings import TuneSettings as TuneSettings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from dialsum_cli.workflows.finetune import finetune as finetune
     from dialsum_cli.workflows.models import list_models as list_models
     from dialsum_cli.workflows.predict import predict as predict
+    from dialsum_cli.workflows.report import report as report
     from dialsum_cli.workflows.score import score as score
     from dialsum_cli.workflows.screen import screen as screen
     from dialsum_cli.workflows.show_batch import show_batch as show_batch
@@ -47,6 +49,7 @@ _HOME = {
     "score": "workflows.score",
     "ensemble": "workflows.ensemble",
     "tune": "workflows.tune",
+    "report": "workflows.report",
     "cache_clean": "workflows.cache_clean",
     "list_models": "workflows.models",
     "doctor": "workflows.doctor",
@@ -57,6 +60,7 @@ _HOME = {
     "ScoreSettings": "settings",
     "EnsembleSettings": "settings",
     "TuneSettings": "settings",
+    "ReportSettings": "settings",
     "CacheCleanSettings": "settings",
     "ModelsSettings": "settings",
     "DoctorSettings": "settings",

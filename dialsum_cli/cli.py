@@ -17,6 +17,7 @@ from dialsum_cli.results import (
     ModelsResult,
     PredictResult,
     PromptsResult,
+    ReportResult,
     ScoreResult,
     ScreenResult,
     TuneResult,
@@ -29,6 +30,7 @@ from dialsum_cli.settings import (
     FinetuneSettings,
     ModelsSettings,
     PredictSettings,
+    ReportSettings,
     ScoreSettings,
     ScreenSettings,
     TuneSettings,
@@ -119,6 +121,14 @@ def tune(settings: TuneSettings, reporter: Reporter) -> TuneResult:
     from dialsum_cli.workflows.tune import tune
 
     return tune(settings, reporter)
+
+
+@command(ReportSettings)
+def report(settings: ReportSettings, reporter: Reporter) -> ReportResult:
+    """Lay runs side by side on one page, and keep an experiment log of them."""
+    from dialsum_cli.workflows.report import report
+
+    return report(settings, reporter)
 
 
 @command(CacheCleanSettings)

@@ -21,7 +21,7 @@ from dialsum_cli import console, processes
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import Result
-from dialsum_cli.settings import ENV_PREFIX, Settings, is_positional, owner_of
+from dialsum_cli.settings import BUNDLED, ENV_PREFIX, Settings, is_positional, owner_of
 
 type_of_run = Callable[[Any, Reporter], Result]
 INTERRUPTED = 130
@@ -155,7 +155,10 @@ def execute(
                 f"`dialsum {settings.command()}` is work for one process, and this launch has {processes.count()}",
                 "type it without accelerate launch",
             )
-        result = run(settings, console.TerminalReporter() if processes.is_first() else QuietReporter())
+        reporter = console.TerminalReporter() if processes.is_first() else QuietReporter()
+        result = run(settings, reporter)
+        if own := [name for name in ("train", "dev", "data") if _is_bundled(settings, name)]:
+            reporter.note(f"no --{' and no --'.join(own)}: dialogues that dialsum brings for trying things, not yours")
         if processes.is_first():
             console.show(result, as_json=as_json)
     except DialsumError as error:
@@ -176,6 +179,11 @@ def execute(
         console.fail(DialsumError(str(error), "check the path, its permissions and the disk"))
         return 1
     return 1 if result.failed else 0
+
+
+def _is_bundled(settings: Settings, name: str) -> bool:
+    """Whether an option that nobody has given stands for a bundled file."""
+    return str(getattr(settings, name, "")).startswith(str(BUNDLED)) and name not in settings.model_fields_set
 
 
 def parse(settings_class: type[Settings], given: dict[str, Any]) -> Settings:
@@ -259,7 +267,7 @@ def _typer_type(annotation: Any) -> Any:
     if origin is list:
         return list[_typer_type(get_args(annotation)[0])]  # type: ignore[misc]
     if origin is dict:
-        return str
+        return list[str]  # pairs, in one flag or in several
     if origin is Literal or annotation in (bool, int, float, str, Path):
         return annotation
     raise TypeError(f"no option can hold {annotation}")

@@ -160,6 +160,8 @@ def next_step(result: Result) -> str:
             if not result.check.fit:
                 following = f"dialsum check {quote(str(result.output))} --data {quote(result.data)}"
             return f"Kept in {result.run_dir}. Next: {following}"
+        case EnsembleResult() if result.verdict == "do not ensemble":
+            return f"{result.output} was written, but the file to hand in is {result.best}."
         case EnsembleResult():
             return f"Next: dialsum check {quote(str(result.output))} --data DIALOGUES.csv"
         case TuneResult():

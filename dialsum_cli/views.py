@@ -15,6 +15,7 @@ from dialsum_cli.results import (
     ModelsResult,
     PredictResult,
     PreflightResult,
+    ReportResult,
     Result,
     ScreenResult,
     TrainingPlan,
@@ -193,6 +194,25 @@ def _(result: CheckResult) -> Table:
         lengths = f"{result.length:.0f} characters a summary; the training summaries have {result.train_length:.0f}."
         table.notes.append((lengths, ""))
     table.notes.append(_verdict(result))
+    return table
+
+
+@as_table.register
+def _(result: ReportResult) -> Table:
+    table = Table(
+        [Column("Run", "left"), Column("Command", "left", weight=3), Column("Model", "left"), Column("Final"),
+         Column("95 %", weight=2), Column("Rows", weight=1)],
+        title=f"Runs · {len(result.runs)} on {PurePath(result.output).name}",
+    )  # fmt: skip
+    for run in result.runs:
+        command = run.command if run.finished else f"{run.command}\nunfinished"
+        table.add(
+            run.folder, command, short(run.model), _number(run.final_score, 2), _interval(run.ci95),
+            run.data and run.data.rows, style="" if run.finished else "yellow",
+        )  # fmt: skip
+    table.notes += [(note, "yellow") for note in result.notes]
+    kept = f" Experiment log: {result.markdown}." if result.markdown else ""
+    table.notes.append((f"Page: {result.output}.{kept}", ""))
     return table
 
 

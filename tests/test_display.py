@@ -47,6 +47,8 @@ from dialsum_cli.results import (
     ModelsResult,
     PredictResult,
     PromptsResult,
+    ReportedRun,
+    ReportResult,
     Result,
     ScoreResult,
     Scores,
@@ -69,6 +71,7 @@ NAMES = {  # of each class, what its page has to say
     CacheCleanResult: ["Caches", "would free 5.0 MB", "owner/model"],
     FinetuneResult: ["Fine-tuning", "tiny-bart", "+2.00", "no memory"],
     PromptsResult: ["tiny-llama · prompt korean", "⟦", "ids:"],
+    ReportResult: ["Runs · 1 on page.html", "runs/screen/1", "30.00", "kept no summaries"],
     DoctorResult: ["torch", "2.13.0", "no GPU", "pip install torch"],
     TuneResult: ["tiny-bart", "num_beams 4", "+2.00"],
     BatchesResult: ["tiny-bart · ", "⟪", "⟫ + ", "of padding"],
@@ -128,6 +131,10 @@ def results(tmp_path_factory):
             after=after,
             gain=2.0, gain_ci95=(1.0, 3.0), p_value=0.001, wins=40, ties=10, losses=10,
         )  # fmt: skip
+        run = ReportedRun(
+            folder="runs/screen/1", command="screen", finished=True, created="2026-01-01T00:00:00", model="tiny-bart",
+            systems=1, data=None, final_score=30.0, ci95=(29.0, 31.0), settings={},
+        )  # fmt: skip
         facts = DataFacts(path="dev.csv", sha256="0", rows=120)
         cached = CachedModel(cache="hub", name="owner/model", bytes=5_000_000, reason="not kept")
         made = [
@@ -140,6 +147,7 @@ def results(tmp_path_factory):
             CacheCleanResult(freed_bytes=cached.bytes, deleted=[cached], kept=[], dry_run=True),
             FinetuneResult(runs=runs, signature="rouge-ko"),
             DoctorResult(checks=checks),
+            ReportResult(output="page.html", markdown=None, runs=[run], systems=[], notes=["it kept no summaries"]),
             TuneResult(
                 model="tiny-bart",
                 stages=[stage],

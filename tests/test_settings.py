@@ -14,7 +14,7 @@ from dialsum_cli.settings import CacheCleanSettings, FinetuneSettings, PredictSe
 
 COMMANDS = {name: settings_class for name, (settings_class, _) in Commands.registered.items()}
 FIELDS = [(command, name) for command, cls in COMMANDS.items() for name in cls.model_fields if name != "config"]
-POSITIONAL = ("files", "submission", "name")
+POSITIONAL = ("files", "submission", "run_dirs", "name")
 each_command = pytest.mark.parametrize("command", COMMANDS)
 
 
@@ -77,12 +77,14 @@ def typed(command: str, arguments: list[str]) -> Any:
 
 
 def required(command: str) -> list[str]:
-    return {"score": ["a.csv", "b 가.csv"], "ensemble": ["a.csv", "b 가.csv"], "check": ["a.csv"]}.get(command, [])
+    two = ["a.csv", "b 가.csv"]
+    return {"score": two, "ensemble": two, "check": ["a.csv"], "report": ["a.csv"]}.get(command, [])
 
 
 def required_values(command: str) -> dict[str, Any]:
     files = {"files": ["a.csv", "b 가.csv"]}
-    return {"score": files, "ensemble": files, "check": {"submission": "a.csv"}}.get(command, {})
+    others = {"check": {"submission": "a.csv"}, "report": {"run_dirs": ["a.csv"]}}
+    return ({"score": files, "ensemble": files} | others).get(command, {})
 
 
 @each_command
@@ -93,9 +95,7 @@ def test_every_field_tells_what_it_is(command):
         assert "\n" not in field.description, name
 
 
-@pytest.mark.parametrize(
-    ("command", "name"), [pair for pair in FIELDS if pair[1] not in ("files", "submission", "name")]
-)
+@pytest.mark.parametrize(("command", "name"), [pair for pair in FIELDS if pair[1] not in POSITIONAL])
 def test_flag_variable_yaml_and_keyword_mean_the_same(command, name, monkeypatch):
     value = sample(command, name)
     is_switch = COMMANDS[command].model_fields[name].annotation in (bool, bool | None)

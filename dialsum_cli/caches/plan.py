@@ -162,7 +162,9 @@ def _checked(name: str, items: Sequence[Item]) -> str:
     """
     names = [item.name for item in items]
     if _is_glob(name):
-        raise RequestError(f"--keep: '{name}' fits nothing in the caches", "`dialsum cache-clean --dry-run` lists them")
+        raise RequestError(
+            f"--keep: '{name}' matches nothing in the caches", "`dialsum cache-clean --dry-run` lists them"
+        )
     try:
         spec = registry.resolve(name)
     except UnknownModelError:

@@ -155,23 +155,36 @@ def _name(header: str) -> str:
     return unicodedata.normalize("NFC", header).strip()
 
 
+def _mapping(theirs: Mapping[str, str], missing: Sequence[str], found: Sequence[str]) -> str:
+    """What --columns might be: all that is asked for, with the likeliest names for what is missing."""
+    taken = {"fname", "dialogue", "summary", "topic"} | set(theirs.values())
+    rest = [name for name in found if name and name not in taken]
+    named = {ours: wanted for ours, wanted in theirs.items() if ours != wanted and ours not in missing}
+    for ours in missing:
+        likely = get_close_matches(theirs[ours], rest, n=1, cutoff=0.3)
+        if not likely and ours == "fname":
+            likely = [name for name in rest if "id" in name.lower()][:1]
+        elif not likely and len(rest) == 1:
+            likely = rest
+        named[ours] = likely[0] if likely else "NAME"
+        rest = [name for name in rest if name != named[ours]]
+    return ",".join(f"{ours}={name}" for ours, name in named.items())
+
+
 def _names(
     path: Path, line: int, found: Sequence[str], columns: Mapping[str, str], required: Sequence[str]
 ) -> dict[str, str]:
     """Our name -> the file's, once every column that is asked for is known to be there, and to be one."""
     theirs = {name: name for name in required} | {ours: _name(name) for ours, name in columns.items()}
     there = shorten(", ".join(name or "(no name)" for name in found), 200, placeholder=", ...") or "none"
-    for ours, wanted in theirs.items():
-        if wanted not in found:
-            ours_already = {"fname", "dialogue", "summary", "topic"} | set(theirs.values())
-            rest = [name for name in found if name and name not in ours_already]
-            near = (get_close_matches(wanted, rest, n=1, cutoff=0.3) or rest or ["NAME"])[0]
-            raise DataError(
-                f"'{path}' line {line}: no column `{wanted}`; there are {there}",
-                "separate the columns by commas"
-                if len(found) == 1 and path.suffix.lower() == ".csv"
-                else f"rename it, or add --columns {quote(f'{ours}={near}')}",
-            )
+    if missing := [ours for ours, wanted in theirs.items() if wanted not in found]:
+        raise DataError(
+            f"'{path}' line {line}: no column {' and no '.join(f'`{theirs[ours]}`' for ours in missing)}; "
+            f"there are {there}",
+            "separate the columns by commas"
+            if len(found) == 1 and path.suffix.lower() == ".csv"
+            else f"rename it, or add --columns {quote(_mapping(theirs, missing, found))}",
+        )
     if repeated := next((name for name in found if name and found.count(name) > 1), None):
         raise DataError(
             f"'{path}' line {line}: there is more than one column `{repeated}`", "rename all but one of them"

@@ -41,7 +41,9 @@ class AnswerReader:
             return set(self.end_ids)
         (end, *more) = self._tokenizer.encode("</think>", add_special_tokens=False)
         if more:  # a thought is in Korean as well, and has to come to its end
-            raise DialsumError("the model ends a thought in several tokens", "add --no-block-foreign")
+            raise DialsumError(
+                "`</think>` is several tokens of this model: foreign words can't be blocked", "add --no-block-foreign"
+            )
         return self.end_ids | {end}
 
     def read(self, ids: Sequence[int]) -> tuple[str, bool]:

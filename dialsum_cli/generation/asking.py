@@ -214,7 +214,7 @@ class Asker:
         if status in REFUSED:
             return _LeftOut(f"HTTP {status}: {said}", weary=False)
         if status in (401, 403):
-            remedy = f"the variable {KEY} holds another key" if self._key else f"put the key into the variable {KEY}"
+            remedy = f"check the key in the variable {KEY}" if self._key else f"put the key into the variable {KEY}"
             return DialsumError(f"the server refuses us (HTTP {status}: {said})", remedy)
         return DialsumError(
             f"no answer from '{self.settings.base_url}' (HTTP {status}: {said})",

@@ -34,7 +34,7 @@ def _hf(spec: ModelSpec, settings: EngineSettings, reporter: Reporter, *others: 
 def _vllm(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -> Opened:
     if find_spec("vllm") is None:
         raise MissingPartError(
-            "vLLM is not installed", "pip install 'dialsum[vllm]' in an environment of its own (docs/scale.md)"
+            "vLLM is not installed", "pip install '.[vllm]' in an environment of its own (docs/scale.md)"
         )
     from dialsum_cli.generation.vllm import open_vllm
 

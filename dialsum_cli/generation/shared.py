@@ -165,7 +165,7 @@ class _Shared:
             yield news.batch()
         if news.left:
             raise DialsumError(
-                f"{len(news.left)} summaries of other processes are not to be seen in '{store.path.parent}'",
+                f"{len(news.left)} summaries of other processes can't be seen in '{store.path.parent}'",
                 "give an --output-dir on a disk that all hosts share, and run the same command again",
             )
 
@@ -274,7 +274,7 @@ def _follow() -> object:
 def _answer(task: _Ask, engine: "HuggingFaceSummarizer") -> None:
     if not task.store.path.exists():
         raise DialsumError(
-            f"'{task.store.path}', which the first process has made, is not to be seen here",
+            f"'{task.store.path}', which the first process has made, can't be seen here",
             "give an --output-dir on a disk that all hosts share",
         )
     for _ in _share(task, engine):

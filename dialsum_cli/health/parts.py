@@ -155,7 +155,7 @@ BINDING = "python-mecab-ko" if sys.version_info < (3, 13) else "python-mecab-ko-
 MECAB = f"pip install --force-reinstall --no-deps python-mecab-ko-dic==2.1.1.post2 {BINDING}"
 EXTRAS = (
     ("vllm", "--engine vllm, for many thousands of dialogues",
-     "pip install 'dialsum[vllm]' in an environment of its own"),
+     "pip install '.[vllm]' in an environment of its own"),
     ("liger-kernel", "fused kernels on a GPU", "pip install 'dialsum[fast]'"),
     ("optuna", "`dialsum tune`", "pip install 'dialsum[tune]'"),
 )  # fmt: skip

@@ -193,7 +193,7 @@ class _Ruler:
 
     def __init__(self, refs: str, tokenizer: Tokenizer, seed: int) -> None:
         if refs not in COMBINE:
-            raise RequestError(f"no way {refs!r} to combine several references", f"choose {' or '.join(COMBINE)}")
+            raise RequestError(f"{refs!r} is no way to combine several references", f"choose {' or '.join(COMBINE)}")
         self.refs = refs
         self.tokenizer = tokenizer
         self.seed = seed

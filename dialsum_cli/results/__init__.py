@@ -20,6 +20,11 @@ from dialsum_cli.results.predicting import (
     Finding,
     PredictResult,
 )
+from dialsum_cli.results.reporting import (
+    ReportedRun,
+    ReportedSystem,
+    ReportResult,
+)
 from dialsum_cli.results.scoring import (
     Diagnostics,
     EnsembleResult,
@@ -81,6 +86,9 @@ __all__ = [
     "PreflightResult",
     "PreflightRow",
     "PromptsResult",
+    "ReportResult",
+    "ReportedRun",
+    "ReportedSystem",
     "Result",
     "ScoreResult",
     "ScoredItems",

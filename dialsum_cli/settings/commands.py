@@ -33,6 +33,7 @@ from dialsum_cli.settings.values import (
     Paths,
     PredictionsAndGold,
     RougeWeights,
+    RunFolders,
     SeveralFiles,
     Size,
     SomeModels,
@@ -265,6 +266,25 @@ class TuneSettings(
 
     resume: bool = True
     """Go on with the search that the same command left unfinished."""
+
+
+class ReportSettings(RunSettings):
+    """Options of `dialsum report`."""
+
+    run_dirs: Annotated[RunFolders, Positional()]
+    """Run folders of screen, finetune, predict and tune."""
+
+    output: Path = Path("report.html")
+    """HTML page to write: leaderboards, differences that are real, settings, curves, worst cases, provenance."""
+
+    overwrite: bool = False
+    """Replace the page where it exists."""
+
+    markdown: Path | None = None
+    """Experiment log to keep: a row for each run is added or renewed; a row whose last cell you filled stays."""
+
+    worst: int = Field(3, ge=0)
+    """Show each model's N lowest scores beside the reference, morpheme by morpheme."""
 
 
 class CacheCleanSettings(Settings):

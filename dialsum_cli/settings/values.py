@@ -35,6 +35,8 @@ def _listed(value: object) -> object:
 
 def _pairs(value: object) -> object:
     """`fname=id,dialogue=text` as a mapping; a mapping stays what it is."""
+    if isinstance(value, list):  # the flag, given several times
+        value = ",".join(map(str, value))
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(",")]
@@ -58,6 +60,8 @@ def _predictions_and_gold(files: list[Path]) -> list[Path]:
 
 def _numbers(value: object) -> object:
     """`r1=1,r2=2` as a mapping; a mapping stays what it is."""
+    if isinstance(value, list):  # the flag, given several times
+        value = ",".join(map(str, value))
     if not isinstance(value, str):
         return value
     pairs = [part.rpartition("=") for part in value.split(",")]
@@ -170,6 +174,7 @@ Averaged = Annotated[Names, AfterValidator(_averaged)]
 Numbers = Annotated[dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_numbers)]
 Columns = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_known_columns)]
 Paths = Annotated[list[Path], NoDecode, BeforeValidator(_listed)]
+RunFolders = Annotated[Paths, Field(min_length=1), AfterValidator(lambda paths: list(dict.fromkeys(paths)))]
 PredictionsAndGold = Annotated[list[Path], NoDecode, AfterValidator(_predictions_and_gold)]
 SeveralFiles = Annotated[list[Path], NoDecode, AfterValidator(_several)]
 RougeWeights = Annotated[Numbers, AfterValidator(_rouge_weights)]

@@ -237,7 +237,7 @@ def _run_folder(
     folder = processes.told(root)
     if not folder.is_dir():
         raise DialsumError(
-            f"'{folder}' of the first process is not to be seen here", "put --output-dir on a disk that all hosts share"
+            f"'{folder}' of the first process can't be seen here", "put --output-dir on a disk that all hosts share"
         )
     yield _ReadOnlyRun(folder)
 

@@ -118,5 +118,5 @@ def merge(
         written = collect(engine, dev[:CHECKED], lambda batch: stage.advance(len(batch.summaries)))
     same = sum(ours.text == theirs.text for ours, theirs in zip(written, summaries, strict=False))
     if not any(summary.text.strip() for summary in written):
-        raise DialsumError(f"the merged weights in '{folder}' write nothing", "use the adapter in 'model'")
+        raise DialsumError(f"the merged weights in '{folder}' write only empty summaries", "use the adapter in 'model'")
     reporter.note(f"merged weights in '{folder}': {same} of {len(written)} summaries are the adapter's to the letter")

@@ -21,7 +21,9 @@ def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) 
     reporter = reporter or QuietReporter()
     missing = [folder for folder in settings.runs if not folder.is_dir()]
     if missing and "runs" in settings.model_fields_set:
-        raise RequestError(f"--runs: there is no folder '{missing[0]}'", "check the path: its models would go")
+        raise RequestError(
+            f"--runs: there is no folder '{missing[0]}'", "check the path: models that its runs need would be deleted"
+        )
     plan = make_plan(
         Wishes(
             caches=settings.caches,

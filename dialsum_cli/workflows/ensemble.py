@@ -105,7 +105,7 @@ def _read(settings: EnsembleSettings, reporter: Reporter) -> tuple[list[str], li
 def _check_ids(path: Path, fnames: Collection[str], first: Path, known: Collection[str]) -> None:
     """Refuse a file with other ids than the first: nothing is ever joined by row order."""
     missing, extra = [each for each in known if each not in fnames], [each for each in fnames if each not in known]
-    faults = [f"lacks {some_ids(missing)}"] * bool(missing) + [f"has {some_ids(extra)} more"] * bool(extra)
+    faults = [f"lacks {some_ids(missing)}"] * bool(missing) + [f"has {some_ids(extra)} beyond them"] * bool(extra)
     if faults:
         raise DataError(f"'{path}' {' and '.join(faults)} ('{first}')", "give prediction files of the same dialogues")
 

@@ -100,7 +100,9 @@ def _check_launch(facts: dict[str, DataFacts]) -> None:
     if 0 < gpus < here:
         raise RequestError(f"{here} processes would share {gpus} GPU{'s' * (gpus > 1)}", f"--num_processes {gpus}")
     if facts != processes.told(facts):
-        raise DataError(f"process {processes.number()} reads other data than the first one", "give all hosts the same")
+        raise DataError(
+            f"process {processes.number()} reads other data than the first one", "give all hosts the same files"
+        )
 
 
 def _show_checks(checks: DataCheckResult, reporter: Reporter) -> None:

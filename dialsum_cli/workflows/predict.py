@@ -167,7 +167,7 @@ def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer
     if settings.long_dialogue == "cut":
         return made
     if not isinstance(engine, Measuring):
-        raise RequestError("this engine can't tell what fits into the model", "leave out --long-dialogue chunk")
+        raise RequestError("--long-dialogue chunk: this engine can't tell what fits into the model", "leave it out")
     return Chunked(made, partial(fits, engine))
 
 
@@ -190,7 +190,9 @@ def _check_sampling(settings: PredictSettings, spec: ModelSpec) -> None:
         raise RequestError("--num-samples draws tokens, --num-beams searches for the best", "leave one of them out")
     tokenizer()
     if settings.keep_samples and settings.long_dialogue == "chunk":
-        raise RequestError("--keep-samples: what is summarised in parts has no samples of its own", "leave one out")
+        raise RequestError(
+            "--keep-samples: what is summarised in parts has no samples of its own", "leave out --long-dialogue chunk"
+        )
     for path in _sample_files(settings):
         if path.resolve() == settings.output.resolve():
             raise RequestError(f"'{path}' is the output as well", "give --keep-samples another name")

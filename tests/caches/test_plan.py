@@ -78,7 +78,7 @@ def test_keep_takes_names_ids_and_globs_and_no_sibling_by_its_prefix(siblings, k
     ("name", "message", "remedy"),
     [
         ("lama3b", "no model 'lama3b'", "did you mean 'llama3b'?"),
-        ("c/*", "'c/*' fits nothing in the caches", "--dry-run"),
+        ("c/*", "'c/*' matches nothing in the caches", "--dry-run"),
         ("a/modell", "'a/modell' is not in the cache", "did you mean 'a/model'?"),
         ("A/model", "'A/model' is not in the cache", "did you mean 'a/model'?"),
         ("gpt-2", "'gpt-2' is not in the cache", "did you mean 'gpt2'?"),

@@ -136,7 +136,7 @@ def test_where_it_is_missing_the_remedy_installs_it(dialsum):
         open_engine(resolve("tiny-llama"), PredictSettings(engine="vllm"), QuietReporter()),
     ):
         pass
-    assert error.value.remedy.startswith("pip install 'dialsum[vllm]'")
+    assert error.value.remedy.startswith("pip install '.[vllm]'")
     done = dialsum("predict", "--engine", "vllm", "--model", "tiny-llama", check=1)
     assert "vLLM is not installed" in done.stderr
     assert "pip install" in done.stderr

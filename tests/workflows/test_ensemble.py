@@ -239,7 +239,7 @@ def test_what_is_refused_before_any_work(files, rows, tmp_path, options, message
 def test_files_of_other_dialogues_are_refused_by_their_ids(files, rows):
     [one, other], gold = files(*([row.references[n] for row in rows] for n in range(2)))
     write(other, ["new", *(row.fname for row in rows[2:])], ["말."] * 29)
-    with pytest.raises(DataError, match=f"lacks 2 ids: {rows[0].fname}, {rows[1].fname} and has 1 id: new more"):
+    with pytest.raises(DataError, match=f"lacks 2 ids: {rows[0].fname}, {rows[1].fname} and has 1 id: new beyond them"):
         ensemble(EnsembleSettings(files=[one, other]))
     with pytest.raises(DataError, match=r"b\.csv' lacks 2 ids: .* and has 1 id: new that the gold lacks"):
         ensemble(EnsembleSettings(files=[one, other], gold=[gold]))

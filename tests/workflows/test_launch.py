@@ -179,7 +179,7 @@ except DialsumError as error:
             "PredictSettings",
             "model='tiny-llama', limit=3, max_new_tokens=4, output_dir='runs'",
             "rows",
-            ["says process 1: ", "is not to be seen here"],
+            ["says process 1: ", "can't be seen here"],
         ),
         (
             "predict",

@@ -1,0 +1,67 @@
+"""What `dialsum report` returns."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from dialsum_cli.results.base import DataFacts, Result, Scores
+
+
+class ReportedRun(Result):
+    """A run as its folder tells of it.
+
+    Attributes:
+        created: when, as its provenance says; of a run without any, when its settings were written.
+        model: the best system, baselines aside; of a run without scores, the models that its settings name.
+        systems: how many were scored, baselines aside; `final_score` and `ci95` are those of the best.
+        settings: its options by name, resolved.
+    """
+
+    folder: Path
+    command: Literal["screen", "finetune", "predict", "tune"]
+    finished: bool
+    created: str
+    model: str
+    systems: int
+    data: DataFacts | None
+    final_score: float | None
+    ci95: tuple[float, float] | None
+    settings: dict[str, Any]
+
+
+class ReportedSystem(Scores):
+    """A system's scores; the comparison with the best one of the same `data` is None where nothing can be compared."""
+
+    run: Path
+    model: str
+    baseline: bool
+    data: str
+    """What it was measured on, in words; scores compare where these are the same."""
+    rows: int
+    difference: float | None = None
+    """This final score minus the best one's, with its 95 % interval."""
+    difference_ci95: tuple[float, float] | None = None
+    p_value: float | None = None
+    """Two-sided paired randomisation test, Holm-adjusted among the systems of the same `data`."""
+    wins: int | None = None
+    ties: int | None = None
+    losses: int | None = None
+    tied: bool | None = None
+    """Whether the difference may be chance: p >= 0.05."""
+
+
+class ReportResult(Result):
+    """The runs and what can be said of them side by side; `notes` tell what can't."""
+
+    output: Path
+    markdown: Path | None
+    runs: list[ReportedRun]
+    systems: list[ReportedSystem]
+    """By what they were measured on, the best first."""
+    notes: list[str]
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per run."""
+        return self.runs

@@ -1,0 +1,199 @@
+"""`dialsum report`: run folders side by side on one page, and in an experiment log."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.data.submissions import align, read_submission
+from dialsum_cli.data.template import read_layout
+from dialsum_cli.data.writing import Layout
+from dialsum_cli.errors import DataError, RequestError
+from dialsum_cli.metrics.differences import differences
+from dialsum_cli.metrics.morphemes import Tokenizer, tokenizer
+from dialsum_cli.metrics.rouge import PreparedText, rouge
+from dialsum_cli.metrics.scoring import Score, Scorer
+from dialsum_cli.metrics.statistics import LEVEL, bootstrap_interval, compare, holm
+from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reports.folders import RunFolder, System, asked, read_run, remarks, systems_of
+from dialsum_cli.reports.log import read_log, rows_of, updated
+from dialsum_cli.reports.page import render
+from dialsum_cli.reports.runs import Lowest, runs_page
+from dialsum_cli.results import (
+    PredictResult,
+    ReportedRun,
+    ReportedSystem,
+    ReportResult,
+    Scores,
+    WorstCase,
+)
+from dialsum_cli.runs import data_facts, write_atomically
+from dialsum_cli.settings import ReportSettings
+
+
+def report(settings: ReportSettings, reporter: Reporter | None = None) -> ReportResult:
+    """Write a page of runs, and with `markdown` their rows of an experiment log.
+
+    Summaries that are still there are scored again, all by one ruler, and compared where they are of the same data.
+
+    Raises:
+        DataError: a folder is no run, a file in one is damaged, or the Markdown file is no such log.
+        RequestError: the page exists, or is the log.
+        MissingPartError: Mecab isn't installed as it has to be.
+        DialsumError: Mecab's dictionary is another one, or a file can't be written.
+    """
+    reporter = reporter or QuietReporter()
+    if settings.output.exists() and not settings.overwrite:
+        raise RequestError(f"'{settings.output}' exists already", "add --overwrite, or give another name")
+    if settings.markdown and settings.markdown.resolve() == settings.output.resolve():
+        raise RequestError(f"'{settings.output}' can't be both page and log", "give --output another name")
+    folders = [read_run(path) for path in settings.run_dirs]
+    log = read_log(settings.markdown)
+    if settings.markdown:
+        updated(log, {}, str(settings.markdown))  # refuses what is no log before any work
+    bench = _Bench(settings)
+    boards: dict[tuple[object, ...], list[System]] = {}
+    for system in (each for folder in folders for each in systems_of(folder)):
+        boards.setdefault(system.board, []).append(system)
+    with reporter.stage("Scoring", len(boards), "data sets") as stage:
+        for systems in boards.values():
+            bench.judge(systems)
+            stage.advance()
+    notes = [note for folder in folders for note in remarks(folder)] + bench.notes
+    if len(boards) > 1:
+        listed = "; ".join(systems[0].label for systems in boards.values())
+        notes.append(f"Scores on other data don't compare, and no test is made between them: {listed}.")
+    result = ReportResult(
+        output=settings.output, markdown=settings.markdown, runs=[_run(each, bench.rows) for each in folders],
+        systems=bench.rows, notes=notes,
+    )  # fmt: skip
+    write_atomically(settings.output, render(runs_page(result, folders, bench.lowest)), overwrite=settings.overwrite)
+    if settings.markdown:
+        content = updated(log, dict(rows_of(result.runs, settings.markdown)), str(settings.markdown))
+        write_atomically(settings.markdown, content, overwrite=True)
+    return result
+
+
+@dataclass(slots=True)
+class _Bench:
+    """Scores and compares; keeps what it finds, and notes what it can't."""
+
+    settings: ReportSettings
+    rows: list[ReportedSystem] = field(default_factory=list)
+    lowest: list[Lowest] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def judge(self, systems: Sequence[System]) -> None:
+        """Systems of the same data; a baseline that several runs have counts once."""
+        known_baselines: set[tuple[str, ...]] = set()
+        gold = self._gold(systems[0]) if any(system.file for system in systems) else []
+        scorer = Scorer([each.references for each in gold], seed=self.settings.seed) if gold else None
+        scored: list[tuple[ReportedSystem, Score | None]] = []
+        for system in systems:
+            texts = self._texts(system, gold)
+            if system.baseline and texts:
+                if tuple(texts) in known_baselines:
+                    continue
+                known_baselines.add(tuple(texts))
+            score = scorer.score(texts) if scorer and texts else None
+            if known := score or system.recorded:
+                scored.append((_reported(system, known, systems[0].label), score))
+            if score:
+                self._look(system, score, texts, gold)
+        scored.sort(key=lambda each: -each[0].final_score)
+        self.rows += _compared(scored, self.settings.seed)
+
+    def _gold(self, system: System) -> list[Dialogue]:
+        """The dialogues with their references; none where they aren't what they were."""
+        facts = system.data
+        try:
+            if data_facts(facts.path, facts.rows).sha256 != facts.sha256:
+                raise DataError(f"'{facts.path}' has changed since")
+            return read_dialogues(facts.path, columns=system.gold_columns, limit=facts.rows, references="equal")
+        except (OSError, DataError) as error:
+            self.notes.append(f"{system.label}: no test and no worst cases, as {_reason(error)}.")
+            return []
+
+    def _texts(self, system: System, gold: Sequence[Dialogue]) -> list[str]:
+        """A system's summaries in the order of the gold; none where they aren't what they were."""
+        if not system.file or not gold:
+            return []
+        try:
+            result = system.run.result
+            if isinstance(result, PredictResult) and data_facts(system.file, 0).sha256 != result.sha256:
+                raise DataError(f"'{system.file}' has changed since")
+            layout = read_layout(system.template) if system.template else Layout()
+            columns = {"fname": layout.fname, "summary": layout.summary}
+            summaries = read_submission(system.file, columns=columns)
+            return align(system.file, summaries, [each.fname for each in gold], system.data.path)
+        except (OSError, DataError) as error:
+            self.notes.append(f"{system.model} of {system.run.path}: no test and no worst cases, as {_reason(error)}.")
+            return []
+
+    def _look(self, system: System, score: Score, texts: Sequence[str], gold: Sequence[Dialogue]) -> None:
+        """Whether the score is what it was; and the lowest ones."""
+        if system.recorded and abs(system.recorded.final_score - score.final_score) > 0.005:
+            self.notes.append(
+                f"{system.model} of {system.run.path}: {score.final_score:.2f} by {score.signature}, where its run "
+                f"says {system.recorded.final_score:.2f}."
+            )
+        if not system.baseline and self.settings.worst:
+            finals, ruler = score.items.final_score, tokenizer("mecab")
+            indices = sorted(range(len(gold)), key=finals.__getitem__)[: self.settings.worst]
+            cases = [(_worst(index, texts[index], gold[index], finals[index], ruler), gold[index]) for index in indices]
+            self.lowest.append(Lowest(str(system.run.path), system.model, len(gold), cases))
+
+
+def _reason(error: Exception) -> str:
+    return f"'{error.filename}' isn't to be found from here" if isinstance(error, FileNotFoundError) else str(error)
+
+
+def _reported(system: System, scores: Scores | Score, data: str) -> ReportedSystem:
+    return ReportedSystem(
+        **{name: getattr(scores, name) for name in Scores.model_fields}, run=system.run.path, model=system.model,
+        baseline=system.baseline, data=data, rows=system.held_out or system.data.rows,
+    )  # fmt: skip
+
+
+def _compared(scored: Sequence[tuple[ReportedSystem, Score | None]], seed: int) -> list[ReportedSystem]:
+    """The systems, those of which each score is known held beside the best of these."""
+    items = {index: score.items.final_score for index, (_, score) in enumerate(scored) if score}
+    best = next(iter(items), None)
+    found = (
+        {}
+        if best is None
+        else {index: compare(items[index], items[best], seed=seed) for index in items if index != best}
+    )
+    adjusted = dict(zip(found, holm([each.p_value for each in found.values()]), strict=True))
+    rows = [system for system, _ in scored]
+    for index, comparison in found.items():
+        assert best is not None
+        gains = array("d", map(float.__sub__, items[index], items[best]))
+        rows[index] = rows[index].model_copy(
+            update={"difference": comparison.difference, "difference_ci95": bootstrap_interval(gains, seed=seed),
+                    "p_value": adjusted[index], "wins": comparison.wins, "ties": comparison.ties,
+                    "losses": comparison.losses, "tied": adjusted[index] >= LEVEL}
+        )  # fmt: skip
+    return rows
+
+
+def _worst(index: int, text: str, row: Dialogue, final_score: float, ruler: Tokenizer) -> WorstCase:
+    prepared = PreparedText(ruler.join(text))
+    closeness = [rouge(prepared, PreparedText(ruler.join(each))).mean for each in row.references]
+    nearest = closeness.index(max(closeness))
+    reference, summary = differences(text, row.references[nearest], ruler)
+    return WorstCase(
+        index=index, fname=row.fname, final_score=final_score, reference_number=nearest + 1, reference=reference,
+        summary=summary,
+    )  # fmt: skip
+
+
+def _run(run: RunFolder, rows: Sequence[ReportedSystem]) -> ReportedRun:
+    mine = {row.model: row for row in rows if row.run == run.path and not row.baseline}
+    spoken = next((mine[each.model] for each in systems_of(run) if each.model in mine), None)
+    return ReportedRun(
+        folder=run.path, command=run.command, finished=run.result is not None, created=run.created,
+        model=spoken.model if spoken else asked(run), systems=len(mine), data=run.data,
+        final_score=spoken.final_score if spoken else None, ci95=spoken.ci95 if spoken else None,
+        settings=dict(run.settings),
+    )  # fmt: skip
