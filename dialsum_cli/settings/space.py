@@ -53,6 +53,8 @@ def _kinds(name: str) -> tuple[Any, ...]:
 
 def _parsed(value: object) -> object:
     """The text of a flag or variable as a mapping; a mapping stays what it is."""
+    if isinstance(value, list) and len(value) == 1:  # the flag; twice, it would be two spaces
+        value = value[0]
     try:
         value = yaml.load(value, PlainLoader) if isinstance(value, str) else value
     except yaml.YAMLError as error:
