@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow coverage check clean
+.PHONY: demo test test-slow test-gpu coverage check clean
 
 demo: .venv/installed
 	$(BIN)/dialsum screen
@@ -12,6 +12,9 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: .venv/installed
+	$(BIN)/python -m pytest -m gpu
 
 coverage: .venv/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report= --cov-fail-under=0

@@ -7,7 +7,9 @@ import re
 import runpy
 import shlex
 import sys
+import tomllib
 from collections import Counter
+from datetime import date
 from itertools import count, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,6 +18,7 @@ import pytest
 import typer
 import yaml
 
+from dialsum_cli import __version__
 from dialsum_cli.cli import app
 from dialsum_cli.command import Commands, parse, run_program
 from dialsum_cli.registry import CATALOGUE
@@ -340,8 +343,26 @@ def test_every_command_is_in_both_readmes():
         assert all(f"`dialsum {name}`" in text for name in Commands.registered)
 
 
+def test_the_version_is_written_in_one_place():
+    project = tomllib.loads(read("pyproject.toml"))
+    assert "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "dialsum_cli.__version__"}
+    written = [path.name for path in (ROOT / "dialsum_cli").rglob("*.py") if f'"{__version__}"' in read(path)]
+    assert written == ["__init__.py"]
+
+
+def test_the_picture_of_the_layers_is_what_the_imports_are_held_to():
+    contract = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"][0]
+    picture = read("docs/architecture.md").partition("┌")[2].partition("└")[0]
+    assert [line.split("│")[1].strip() for line in picture.splitlines() if "│" in line] == contract["layers"]
+
+
 def test_the_changelog_has_its_form():
     text = read("CHANGELOG.md")
-    assert "## Unreleased" in text
+    first, *versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert first == "Unreleased"
+    dates = {name: date.fromisoformat(day) for name, day in (each.split(" - ") for each in versions)}
+    assert __version__ in dates
+    assert list(dates.values()) == sorted(dates.values(), reverse=True)
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds

@@ -20,6 +20,7 @@ from dialsum_cli.settings import DoctorSettings
 
 logger = logging.getLogger("dialsum")
 PATIENCE = 90  # seconds that one check may take
+GOODBYE = 3  # seconds in which a process that is asked nothing more may end by itself: torch takes one of them
 
 
 def checks(settings: DoctorSettings) -> list[Check]:
@@ -96,13 +97,20 @@ class _Child:
         return [broken(check.name, found, check.remedy)], False
 
     def end(self) -> None:
-        """Leave nothing behind."""
-        self.process.kill()
-        self.process.wait()
+        """Leave nothing behind: let it end as Python does, with whatever runs at exit, or kill it."""
+        assert self.process.stdin
+        assert self.process.stdout
+        assert self.process.stderr
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(GOODBYE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.listener.join(1)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
+        self.process.stdout.close()
+        self.process.stderr.close()
 
 
 def look(check: Check) -> list[DoctorRow]:

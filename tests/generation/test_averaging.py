@@ -105,6 +105,7 @@ def naive(summarizer, dialogue, beams):
     return summarizer.reader.read(best[1])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "beams", "members"),
     [(family, beams, 2) for family in FAMILIES for beams in (1, 3)] + [("llama", 1, 3), ("bart", 3, 3)],
@@ -132,6 +133,7 @@ def test_a_model_and_its_copy_write_what_the_model_writes(folders, dialogues, tm
     assert texts([folders[family][0], folders[family][1]], dialogues, **options) != alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "bart"])
 def test_samples_are_drawn_from_the_mean_whatever_the_batches(folders, dialogues, family):
     def samples(paths, tokens):
@@ -162,6 +164,7 @@ def test_memory_that_runs_out_in_any_member_makes_batches_smaller(folders, dialo
         assert not loaded.model._forward_hooks  # nothing is averaged once a batch is done or has failed
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks by the old name
 @pytest.mark.parametrize("family", ["llama", "bart"])
 def test_adapters_are_members_beside_whole_models(folders, dialogues, tmp_path, family):

@@ -319,7 +319,7 @@ def test_batches_fit_into_the_memory_that_is_free():
     assert batch_tokens(config, "bf16", greedy, 0) > 0
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="captures a CUDA graph")
+@pytest.mark.gpu
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("samples", [1, 3])
 def test_captured_steps_write_what_eager_ones_do(family, samples):
@@ -334,7 +334,7 @@ def test_captured_steps_write_what_eager_ones_do(family, samples):
     assert captured == decoder.decode(prompts, extra.to("cuda"), sampling, keys)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="FlashAttention runs on a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("heads", [2, 6])
 def test_flash_attention_sees_what_the_mask_shows(samples, heads):

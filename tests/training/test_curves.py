@@ -90,7 +90,6 @@ def test_fifty_steps_are_those_of_a_plain_trainer(tmp_path, dialogues, family, r
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_two_hundred_steps_of_a_real_model_are_a_plain_trainers_within_the_noise_of_bf16(tmp_path, dialogues, capsys):
     """The noise is what the plain Trainer itself differs by once its batches are computed in halves."""
     recipe = replace(LORA, batch_size=16, num_epochs=2, patience=9, learning_rate=2e-4)

@@ -242,11 +242,20 @@ def test_what_rests_on_a_broken_part_is_not_looked_at(stage):
     assert [(row.status, row.found) for row in others] == [("warning", "not looked at: torch is broken")] * 2
 
 
+@pytest.mark.slow
 def test_a_check_that_hangs_is_given_up_and_the_next_one_runs(stage):
     stage.module("mecab", "import time; time.sleep(600)")
     rows = found(DoctorSettings(), "mecab", "rouge", patience=5)
     assert [(row.check, row.status) for row in rows] == [("mecab", "broken"), ("rouge", "ok")]
     assert rows[0].found == "no answer within 5 s"
+
+
+def test_a_process_that_answered_ends_as_python_does(stage, tmp_path):
+    """What a library, or coverage, does at exit is done."""
+    left = tmp_path / "left"
+    stage.module("mecab", f"import atexit, pathlib; atexit.register(pathlib.Path({str(left)!r}).touch); raise OSError")
+    assert found(DoctorSettings(), "mecab")[0].status == "broken"
+    assert left.exists()
 
 
 def test_what_a_library_prints_is_no_answer(stage):

@@ -149,6 +149,7 @@ def whole(tmp_path_factory):
     return settings, result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", ["trial 0:", "trial 3", "held out: the starting", "held out: t"])
 def test_ctrl_c_anywhere_loses_and_repeats_no_trial(stop_at, whole, tmp_path):
     settings, whole = whole
@@ -472,6 +473,7 @@ def training_settings(place, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_trainings_are_trials_too_and_an_interrupted_one_goes_on(place, monkeypatch):
     settings = training_settings(place)
     told = Told(f"{settings.model}: after")  # of the first training: it is done but for its last evaluation
@@ -499,6 +501,7 @@ def test_trainings_are_trials_too_and_an_interrupted_one_goes_on(place, monkeypa
     assert {name: getattr(best, name) for name in chosen} == chosen
 
 
+@pytest.mark.slow
 def test_a_training_after_decoding_is_judged_as_decoding_was_best(place):
     space = {"max_new_tokens": [8, 12], "learning_rate": [1e-3]}
     result = tune(training_settings(place, stage="both", trials=2, max_new_tokens=8, space=space))
