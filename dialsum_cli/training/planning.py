@@ -1,6 +1,7 @@
 """What a training will take, measured on this machine before the first step: memory, time, disk."""
 
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -150,7 +151,8 @@ def apply(plan: TrainingPlan, loaded: LoadedModel, steps: Steps) -> None:
 
 
 def _enable_checkpointing(model: PreTrainedModel) -> None:
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # the name that all of transformers 5 knows
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def _seconds(steps: Steps, rows: Sequence[Example]) -> float:

@@ -13,6 +13,7 @@ from dialsum_cli.models.kernels import ready_attention
 from dialsum_cli.models.loading import LoadedModel, out_of_memory
 from dialsum_cli.registry import Recipe
 from dialsum_cli.training.batches import AnswerLoss, Example, collate, micro_batches, padded_tokens
+from dialsum_cli.training.lora import quicken
 
 BUCKET = 2**24  # numbers that are summed over the processes at once: few calls, and little memory for their copy
 
@@ -28,6 +29,7 @@ class Steps:
     """
 
     def __init__(self, loaded: LoadedModel, recipe: Recipe, budget: int, warn: Callable[[str], None]) -> None:
+        quicken(loaded.model)
         self.loss = AnswerLoss(loaded.model, recipe.label_smoothing)
         self.budget, self.warn = budget, warn
         self.pad_id: int = loaded.tokenizer.pad_token_id

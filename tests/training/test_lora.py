@@ -1,0 +1,93 @@
+"""LoRA's layers in training: what PEFT computes, in every layer and number format that models have."""
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_models import make_model
+
+from dialsum_cli.models.loading import load
+from dialsum_cli.registry import QLORA, resolve
+from dialsum_cli.settings import PredictSettings
+from dialsum_cli.training.lora import quicken
+from dialsum_cli.training.methods import add_adapter, keep_gradients
+
+# peft 0.21 asks transformers 5.23 for a property under its former name.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
+]
+IDS = torch.arange(120).reshape(4, 30) % 90
+
+
+def adapted(folder, recipe, precision):
+    loaded = load(resolve(str(folder)), PredictSettings(precision=precision))
+    keep_gradients(loaded.model)
+    torch.manual_seed(1)
+    model = add_adapter(loaded, recipe).model.train()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # which begins as zero, behind which the other half has no gradient
+            torch.nn.init.normal_(weight.data, std=0.02)
+    return model
+
+
+def gradients(model, *, autocast=False):
+    torch.manual_seed(2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = model(input_ids=IDS, labels=IDS, use_cache=False).loss
+    loss.backward()
+    found = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
+    assert found
+    assert {each.dtype for each in found.values()} == {torch.float32}
+    return loss.item(), found
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("family", "precision"), [("llama", "fp32"), ("qwen", "fp32"), ("gpt2", "fp32"), ("llama", "nf4")]
+)
+def test_loss_and_gradients_are_those_of_peft_with_the_same_dropout(
+    tmp_path, family, precision, dropout, checkpointing
+):
+    folder = make_model(tmp_path / family, family)
+    found = []
+    for ours in (False, True):
+        model = adapted(folder, replace(QLORA, lora_dropout=dropout), precision)
+        if ours:
+            quicken(model)
+        if checkpointing:
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+        found.append(gradients(model))
+    (loss, theirs), (our_loss, our) = found
+    assert our_loss == pytest.approx(loss, abs=1e-6)
+    assert our.keys() == theirs.keys()
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(our[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32", "nf4"])
+def test_under_autocast_no_gradient_is_further_from_the_exact_one_than_pefts(tmp_path, precision):
+    folder = make_model(tmp_path / "llama", "llama")
+    recipe = replace(QLORA, lora_dropout=0.0)
+    exact = gradients(adapted(folder, recipe, precision).float() if precision == "bf16" else
+                      adapted(folder, recipe, precision))[1]  # fmt: skip
+    theirs = gradients(adapted(folder, recipe, precision), autocast=True)[1]
+    model = adapted(folder, recipe, precision)
+    quicken(model)
+    ours = gradients(model, autocast=True)[1]
+
+    def error(found):
+        return sum(float((found[name] - each).norm() / each.norm()) for name, each in exact.items()) / len(exact)
+
+    assert 0 < error(ours) < min(0.05, 1.05 * error(theirs))
+
+
+def test_what_is_evaluated_is_left_to_peft(tmp_path):
+    model = adapted(make_model(tmp_path / "llama", "llama"), QLORA, "bf16").eval()
+    with torch.inference_mode():
+        theirs = model(input_ids=IDS).logits
+        quicken(model)
+        assert torch.equal(model(input_ids=IDS).logits, theirs)
