@@ -94,10 +94,6 @@ def run_program(app: typer.Typer) -> int:
         _take_place()
     try:
         code = app(prog_name="dialsum", standalone_mode=False)
-    except typer.Exit as leaving:
-        if leaving.exit_code != INTERRUPTED:  # the others end as well, and can't be waited for
-            processes.leave()
-        return leaving.exit_code
     except typer.TyperException as error:  # an option or command that isn't there, or a value of the wrong type
         if message := " ".join(error.format_message().split()):  # without one, the help has been shown instead
             context = getattr(error, "ctx", None)
@@ -112,6 +108,8 @@ def run_program(app: typer.Typer) -> int:
             raise
         console.fail(DialsumError(leaving.code, "run the same command again: it goes on from what is kept"))
         return 1
+    if code != INTERRUPTED:  # the others end as well, and can't be waited for
+        processes.leave()
     return code if isinstance(code, int) else 0
 
 

@@ -83,11 +83,15 @@ def failed(reason: str) -> None:
 
 
 def leave() -> None:
-    """Leave the launch, where this process has joined it, before it ends: a GPU's group complains otherwise."""
+    """Leave the launch, where this process has joined it, while Python still runs.
+
+    A GPU's group complains otherwise, and the threads of a group that outlives Python can abort the process.
+    """
     if _group.cache_info().currsize:
         import torch.distributed
 
         torch.distributed.destroy_process_group()
+        _group.cache_clear()  # the last reference: the group's threads end with it
 
 
 def post(notice: str) -> None:
