@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dialsum_cli.workflows.cache_clean import cache_clean as cache_clean
     from dialsum_cli.workflows.check import check as check
     from dialsum_cli.workflows.doctor import doctor as doctor
+    from dialsum_cli.workflows.doctor import show_plan as show_plan
     from dialsum_cli.workflows.ensemble import ensemble as ensemble
     from dialsum_cli.workflows.finetune import finetune as finetune
     from dialsum_cli.workflows.models import list_models as list_models
@@ -66,6 +67,7 @@ _HOME = {
     "DoctorSettings": "settings",
     "show_prompt": "workflows.show_prompt",
     "show_batch": "workflows.show_batch",
+    "show_plan": "workflows.doctor",
     "load_model": "models.loading",
     "LoadedModel": "models.loading",
     "read_dialogues": "data.dialogues",

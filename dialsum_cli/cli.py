@@ -60,7 +60,14 @@ def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter) 
     return show_prompt(settings, reporter)
 
 
-@command(ScreenSettings, launch=True, show_prompt=show_prompt)
+def show_plan(settings: ScreenSettings | FinetuneSettings, reporter: Reporter) -> DoctorResult:
+    """Tell what would be downloaded, and the disk, memory and minutes that it would take here, and end."""
+    from dialsum_cli.workflows.doctor import show_plan
+
+    return show_plan(settings, reporter)
+
+
+@command(ScreenSettings, launch=True, show_prompt=show_prompt, show_plan=show_plan)
 def screen(settings: ScreenSettings, reporter: Reporter) -> ScreenResult:
     """Rank models zero-shot on dialogues with known summaries, baselines beneath."""
     from dialsum_cli.workflows.screen import screen
@@ -75,7 +82,7 @@ def show_batch(settings: FinetuneSettings, reporter: Reporter) -> BatchesResult:
     return show_batch(settings, reporter)
 
 
-@command(FinetuneSettings, launch=True, show_batch=show_batch)
+@command(FinetuneSettings, launch=True, show_batch=show_batch, show_plan=show_plan)
 def finetune(settings: FinetuneSettings, reporter: Reporter) -> FinetuneResult:
     """Train models on dialogues with summaries, and score them before and after."""
     from dialsum_cli.workflows.finetune import finetune

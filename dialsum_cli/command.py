@@ -127,8 +127,13 @@ def _invocation(
     settings_class: type[Settings], run: type_of_run, switches: dict[str, type_of_run]
 ) -> Callable[..., None]:
     def invoke(*, json: bool, debug: bool, **given: Any) -> None:
-        chosen = [other for name, other in switches.items() if given.pop(name)]
-        raise typer.Exit(execute(settings_class, chosen[0] if chosen else run, given, as_json=json, debug=debug))
+        chosen = {name: other for name, other in switches.items() if given.pop(name)}
+        if len(chosen) > 1:
+            flags = " and ".join(f"--{name.replace('_', '-')}" for name in chosen)
+            console.fail(RequestError(f"{flags} ask for different things", "give one of them"))
+            raise typer.Exit(RequestError.exit_code)
+        other = next(iter(chosen.values()), run)
+        raise typer.Exit(execute(settings_class, other, given, as_json=json, debug=debug))
 
     families = settings_class.__mro__  # a command's own options come first, those that it shares after them
     fields = sorted(

@@ -71,15 +71,16 @@ CHEAP = ("models", "check", "score", "ensemble")
 
 def parsed(line: str, folder: Path):
     """The settings that the real program makes of a line, and the switch among its flags; in an empty folder."""
-    name, *arguments = [word for word in shlex.split(line) if word not in ("--debug", "--json")]
+    words = shlex.split(line.replace("/path/to/dialsum/", f"{ROOT}/"))
+    name, *arguments = [word for word in words if word not in ("--debug", "--json")]
     assert name in Commands.registered
     for value in (part for argument in arguments for part in argument.split(",")):
         if value in PLACEHOLDERS or value.startswith(("runs/", "./")):
             (folder / value).mkdir(parents=True, exist_ok=True)  # a model's folder is one only where it is there
-        if value.endswith((".yaml", ".yml")) and (ROOT / value).is_file():
+        if value.endswith((".yaml", ".yml")) and (ROOT / value).is_file() and not Path(value).is_absolute():
             (folder / value).parent.mkdir(parents=True, exist_ok=True)
             (folder / value).write_bytes((ROOT / value).read_bytes())
-        elif value.endswith((".yaml", ".yml")):
+        elif value.endswith((".yaml", ".yml")) and not Path(value).is_absolute():
             (folder / value).touch()
     given = typer.main.get_command(app).get_command(None, name).make_context(name, arguments).params
     switches = [switch for switch in Commands.switches[name] if given.pop(switch)]

@@ -37,6 +37,7 @@ PUBLIC = {
     "score",
     "screen",
     "show_batch",
+    "show_plan",
     "show_prompt",
     "training_rows",
     "tune",

@@ -71,7 +71,7 @@ def typed(command: str, arguments: list[str]) -> Any:
     given = {
         name: value
         for name, value in context.params.items()
-        if name not in ("json", "debug", "show_prompt", "show_batch")
+        if name not in ("json", "debug", "show_prompt", "show_batch", "show_plan")
     }
     return parse(COMMANDS[command], given)
 

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from dialsum_cli import registry
-from dialsum_cli.errors import DialsumError, gigabytes
+from dialsum_cli.errors import DialsumError, RequestError, gigabytes
 from dialsum_cli.health.machine import free_memory
 from dialsum_cli.health.rows import Check, Facts, broken, ok, warning
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.results import DoctorRow
-from dialsum_cli.settings import DoctorSettings, FinetuneSettings, ScreenSettings
+from dialsum_cli.settings import DoctorSettings, FinetuneSettings, ScreenSettings, SummarizerSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dialsum_cli.models.loading import Checkpoint
     from dialsum_cli.training.batches import Example
 
+Planned = DoctorSettings | ScreenSettings | FinetuneSettings
 SAMPLE = 200  # dialogues whose tokens are counted, spread over the data
 SMALLER = "choose a smaller model (dialsum models), or ask a server: --base-url http://HOST:8000/v1 --api-model NAME"
 # Measured on one H200 with the shape of Llama-3.2-3B, beside its matrix product and copy rates: the share of the first
@@ -33,11 +35,22 @@ LAYER_BYTES = 16
 LOGIT_BYTES = 10  # of an answer's token for each word of the vocabulary: in 16 bits, in fp32, and its gradient
 
 
-def plans(settings: DoctorSettings) -> list[Check]:
+def plans(settings: Planned) -> list[Check]:
     """One check for each model that was named."""
     remedy = "dialsum screen --limit 5 --debug --models "
     specs = [registry.resolve(name) for name in settings.models]
     return [Check(spec.name, partial(plan, spec, settings), remedy + spec.name, needs=("torch",)) for spec in specs]
+
+
+def _foretold(settings: Planned) -> "list[tuple[str, Callable[[str, ModelSpec, Checkpoint], DoctorRow]]]":
+    """What is to be foretold: the command whose options these are; for the doctor both, as they are by default."""
+    if isinstance(settings, ScreenSettings):
+        return [("screening", partial(_screening, settings))]
+    if isinstance(settings, FinetuneSettings):
+        return [("fine-tuning", partial(_finetuning, settings))]
+    screening = ScreenSettings.model_construct(data=settings.data, columns=settings.columns)
+    finetuning = FinetuneSettings.model_construct(train=settings.train, dev=settings.data, columns=settings.columns)
+    return [*_foretold(screening), *_foretold(finetuning)]
 
 
 def together(rows: Sequence[DoctorRow]) -> DoctorRow | None:
@@ -63,24 +76,48 @@ class Rates:
     bytes: float
 
 
-def plan(spec: ModelSpec, settings: DoctorSettings) -> Iterator[DoctorRow]:
-    """Three rows: access and download, screening, fine-tuning; of a model that can't be opened, one.
+def plan(spec: ModelSpec, settings: Planned) -> Iterator[DoctorRow]:
+    """Rows on access and download, and on what is to be done with it; of a model that can't be opened, why not.
 
     Raises:
-        DialsumError: as `open_checkpoint`: gated, not there, no hub.
+        RequestError: as `open_checkpoint`: gated, or not there.
     """
     if spec.kind == "baseline":
         yield ok(spec.name, "a baseline: it needs nothing")
         return
     from dialsum_cli.models.loading import open_checkpoint
 
-    checkpoint = open_checkpoint(spec)
+    try:
+        checkpoint = open_checkpoint(spec)
+    except RequestError:
+        raise
+    except DialsumError as error:  # no hub, as it seems
+        yield broken(spec.name, str(error), error.remedy)
+        if spec.parameters:
+            yield _by_catalogue(spec)
+        return
     yield _download(spec, checkpoint)
-    for what, look in (("screening", _screening), ("fine-tuning", _finetuning)):
+    for what, look in _foretold(settings):
         try:
-            yield look(f"{spec.name}: {what}", spec, checkpoint, settings)
+            yield look(f"{spec.name}: {what}", spec, checkpoint)
         except DialsumError as error:
             yield broken(f"{spec.name}: {what}", str(error), error.remedy)
+
+
+def _by_catalogue(spec: ModelSpec) -> DoctorRow:
+    """What is known of a model without having seen any file of it."""
+    from huggingface_hub import constants
+
+    from dialsum_cli.models.sources import free_disk
+
+    assert spec.parameters
+    weights = spec.parameters * 1e9
+    size = int(weights * (4 if spec.kind == "seq2seq" or spec.dtype == "fp32" else 2))  # as their repositories have it
+    forms = {"16 bits": 2.0} | ({} if spec.kind == "seq2seq" else {"NF4": 0.6})  # with what stays in 16 bits
+    memory = ", ".join(f"{_gib(int(weights * each))} GiB in {form}" for form, each in forms.items())
+    found = f"{spec.parameters:g} billion parameters: about {gigabytes(size)} to download; weights of {memory}"
+    facts: Facts = {"download_bytes": size, "free_bytes": free_disk(Path(constants.HF_HUB_CACHE))}
+    return warning(f"{spec.name}: by the catalogue", found, "", facts)
 
 
 def _download(spec: ModelSpec, checkpoint: "Checkpoint") -> DoctorRow:
@@ -100,17 +137,27 @@ def _download(spec: ModelSpec, checkpoint: "Checkpoint") -> DoctorRow:
     return ok(name, found, facts)
 
 
-def _screening(name: str, spec: ModelSpec, checkpoint: "Checkpoint", settings: DoctorSettings) -> DoctorRow:
+def _screening(settings: ScreenSettings, name: str, spec: ModelSpec, checkpoint: "Checkpoint") -> DoctorRow:
     """Memory of `preflight`, and the time of prefill and decoding at the rates of this machine."""
-    from dialsum_cli.models.planning import batch_tokens, free_bytes, peak_bytes, skeleton, stepped, weight_bytes
-    from dialsum_cli.models.planning import layers as depth_of
+    from dialsum_cli.models.planning import weight_bytes
     from dialsum_cli.models.preflight import preflight
 
-    options = ScreenSettings.model_construct()
-    _, row = preflight(spec, options)
-    config, precision = checkpoint.config, str(row.precision)
-    dialogues = _sampled(settings.data, settings, references=False)
-    prompts, rows = _prompt_lengths(checkpoint, dialogues[0], options), dialogues[1]
+    _, row = preflight(spec, settings)
+    precision = str(row.precision)
+    sample, rows = _sampled(settings.data, settings.columns, settings.limit)
+    seconds = rows * _seconds_each(checkpoint, precision, settings, sample, rows)
+    return _fits(name, f"{precision}, ", int(row.memory_bytes or 0), weight_bytes(checkpoint.config, precision),
+                 f"about {_minutes(seconds)} for {rows:,} dialogues", seconds)  # fmt: skip
+
+
+def _seconds_each(
+    checkpoint: "Checkpoint", precision: str, options: SummarizerSettings, sample: "Sequence[Dialogue]", rows: int
+) -> float:
+    """What one of so many summaries takes: prefill and decoding at the rates of this machine."""
+    from dialsum_cli.models.planning import batch_tokens, free_bytes, peak_bytes, skeleton, stepped, weight_bytes
+    from dialsum_cli.models.planning import layers as depth_of
+
+    config, prompts = checkpoint.config, _prompt_lengths(checkpoint, sample, options)
     weights = weight_bytes(config, precision)
     free = free_bytes()
     if free is not None:
@@ -126,13 +173,11 @@ def _screening(name: str, spec: ModelSpec, checkpoint: "Checkpoint", settings: D
     read = (weights + cached) / (DECODING * rates.bytes)
     computed = 2 * (body + head) * rows / batches / (PREFILL * rates.operations)
     launched = 0.0 if free is None or stepped(config, options) else LAUNCH_SECONDS * (depth_of(config) or 0)
-    seconds += steps * (max(read, computed) + launched)
-    return _fits(name, f"{precision}, ", int(row.memory_bytes or 0), weights,
-                 f"about {_minutes(seconds)} for {rows:,} dialogues", seconds)  # fmt: skip
+    return float(seconds + steps * (max(read, computed) + launched)) / rows
 
 
-def _finetuning(name: str, spec: ModelSpec, checkpoint: "Checkpoint", settings: DoctorSettings) -> DoctorRow:
-    """The least that training takes, a row at once with gradient checkpointing, and its time without evaluations."""
+def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoint: "Checkpoint") -> DoctorRow:
+    """The least that training takes, a row at once with gradient checkpointing, and its time with all evaluations."""
     from dialsum_cli.models.planning import DTYPES, INNER_NAMES, skeleton, weight_bytes
     from dialsum_cli.models.planning import layers as depth_of
     from dialsum_cli.training.methods import choose
@@ -140,11 +185,10 @@ def _finetuning(name: str, spec: ModelSpec, checkpoint: "Checkpoint", settings: 
 
     if checkpoint.adapter:
         return ok(name, "an adapter already: fine-tune its base model")
-    options = FinetuneSettings.model_construct()
-    choices = choose(checkpoint.spec, checkpoint.config, options)
+    choices = choose(checkpoint.spec, checkpoint.config, settings)
     recipe, config = choices.recipe, checkpoint.config
-    sample, rows = _sampled(settings.train, settings, references=True)
-    examples = _examples(checkpoint, sample, options)
+    sample, rows = _sampled(settings.train, settings.columns, references=True)
+    examples = _examples(checkpoint, sample, settings)
     width = sum(example.width for example in examples) / len(examples)
     longest = max(example.width for example in examples)
     model, text = skeleton(config), config.get_text_config(decoder=True)
@@ -159,9 +203,15 @@ def _finetuning(name: str, spec: ModelSpec, checkpoint: "Checkpoint", settings: 
     operations = 6 * _multiplied(model)[0] * width * rows * recipe.num_epochs
     share = TRAINING_NF4 if choices.precision == "nf4" else TRAINING
     seconds = operations / (share * _rates(choices.computed_in).operations)
+    steps = -(-rows // recipe.batch_size) * recipe.num_epochs
+    evaluations = steps / settings.eval_steps if settings.eval_steps else recipe.num_epochs
+    dialogues, dev = _sampled(settings.dev, settings.columns)
+    judged = 2 * dev + evaluations * min(dev, settings.eval_limit or dev)  # all of dev before and after
+    seconds += judged * _seconds_each(checkpoint, choices.precision, settings, dialogues, dev)
     epochs = f"{recipe.num_epochs:g} epoch{'s' * (recipe.num_epochs != 1)}"
     return _fits(name, f"{recipe.method} on {choices.precision}, at least ", memory, memory,
-                 f"about {_minutes(seconds)} for {epochs} of {rows:,} dialogues", seconds)  # fmt: skip
+                 f"about {_minutes(seconds)} for {epochs} of {rows:,} dialogues and {judged:,.0f} summaries of dev",
+                 seconds)  # fmt: skip
 
 
 def _fits(name: str, how: str, memory: int, least: int, time: str, seconds: float) -> DoctorRow:
@@ -181,15 +231,19 @@ def _fits(name: str, how: str, memory: int, least: int, time: str, seconds: floa
     return ok(name, found, numbers)
 
 
-def _sampled(path: str, settings: DoctorSettings, *, references: bool) -> "tuple[list[Dialogue], int]":
+def _sampled(
+    path: str, columns: dict[str, str], limit: int | None = None, *, references: bool = False
+) -> "tuple[list[Dialogue], int]":
     """Some dialogues, spread over a data set, and how many it has."""
     from dialsum_cli.data.dialogues import read_dialogues
 
-    dialogues = read_dialogues(path, columns=settings.columns, references=references)
+    dialogues = read_dialogues(path, columns=columns, limit=limit, references=references)
     return dialogues[:: -(-len(dialogues) // SAMPLE)], len(dialogues)
 
 
-def _prompt_lengths(checkpoint: "Checkpoint", dialogues: "Sequence[Dialogue]", options: ScreenSettings) -> list[int]:
+def _prompt_lengths(
+    checkpoint: "Checkpoint", dialogues: "Sequence[Dialogue]", options: SummarizerSettings
+) -> list[int]:
     from dialsum_cli.generation.engines import open_prompt
     from dialsum_cli.models.loading import load_tokenizer
 

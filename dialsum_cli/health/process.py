@@ -13,10 +13,10 @@ from threading import Event, Thread, Timer
 
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.health import machine, parts, places
-from dialsum_cli.health.plan import plans
+from dialsum_cli.health.plan import Planned, plans
 from dialsum_cli.health.rows import Check, broken, warning
 from dialsum_cli.results import DoctorRow
-from dialsum_cli.settings import DoctorSettings
+from dialsum_cli.settings import DoctorSettings, FinetuneSettings, ScreenSettings
 
 logger = logging.getLogger("dialsum")
 PATIENCE = 90  # seconds that one check may take
@@ -28,7 +28,7 @@ def checks(settings: DoctorSettings) -> list[Check]:
     return [*machine.CHECKS, *places.CHECKS, *parts.CHECKS, *plans(settings)]
 
 
-def examine(settings: DoctorSettings, chosen: Sequence[Check], patience: float = PATIENCE) -> Iterator[list[DoctorRow]]:
+def examine(settings: Planned, chosen: Sequence[Check], patience: float = PATIENCE) -> Iterator[list[DoctorRow]]:
     """The rows of each check, as they are found."""
     child: _Child | None = None
     faulty: set[str] = set()
@@ -52,10 +52,10 @@ def examine(settings: DoctorSettings, chosen: Sequence[Check], patience: float =
 class _Child:
     """A process that answers the name of a check by its rows, one line of JSON each."""
 
-    def __init__(self, settings: DoctorSettings) -> None:
+    def __init__(self, settings: Planned) -> None:
         # As this process finds modules, so must that one: what is first on the path is what is broken.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"}
-        command = [sys.executable, "-P", "-m", __name__, settings.model_dump_json()]
+        command = [sys.executable, "-P", "-m", __name__, settings.command(), settings.model_dump_json()]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, encoding="utf-8", errors="replace"
@@ -131,7 +131,12 @@ def main() -> None:
     """Answer names of checks until there are no more; what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    known = {check.name: check for check in checks(DoctorSettings.model_validate_json(sys.argv[1]))}
+    classes: dict[str, type[Planned]] = {
+        each.command(): each for each in (DoctorSettings, ScreenSettings, FinetuneSettings)
+    }
+    settings = classes[sys.argv[1]].model_validate_json(sys.argv[2])
+    every = checks(settings) if isinstance(settings, DoctorSettings) else plans(settings)
+    known = {check.name: check for check in every}
     for name in sys.stdin:
         rows = [row.model_dump(mode="json") for row in look(known[name.rstrip("\n")])]
         answers.write(json.dumps(rows) + "\n")

@@ -30,6 +30,8 @@ def _forward(
     if not (layer.training and one_format):  # 4-bit weights on a CPU: PEFT goes to the adapter's fp32 and back
         return theirs(x, *args, **kwargs)
     output = layer.base_layer(x, *args, **kwargs)
+    if output._is_view():  # as with a bias: autograd lets nobody add to a view of bitsandbytes' in place
+        output = output.clone()
     added: Any = Added.apply
     result: torch.Tensor = added(output, x, down.weight, up.weight, layer.scaling[adapter], getattr(dropout, "p", 0.0))
     return result
@@ -48,10 +50,11 @@ class Added(torch.autograd.Function):
         """Output and `x` are `[..., features]`, `down` is `[rank, in]`, `up` is `[out, rank]`."""
         down, up = down.to(output.dtype), up.to(output.dtype)
         rows, mask = x.flatten(0, -2).to(output.dtype), None
-        if p:
-            rows, mask = torch.native_dropout(rows, p, True)
-        inner = rows @ down.T
-        output.view(-1, output.shape[-1]).addmm_(inner, up.T, alpha=scaling)
+        with torch.autocast(x.device.type, enabled=False):  # the output may be fp32 under it, behind a LayerNorm
+            if p:
+                rows, mask = torch.native_dropout(rows, p, True)
+            inner = rows @ down.T
+            output.view(-1, output.shape[-1]).addmm_(inner, up.T, alpha=scaling)
         ctx.mark_dirty(output)
         ctx.save_for_backward(rows, mask, inner, down, up)
         ctx.scaling, ctx.p, ctx.x = scaling, p, (x.shape, x.dtype)

@@ -10,7 +10,7 @@ from tiny_models import make_model
 from dialsum_cli.models.loading import load
 from dialsum_cli.registry import QLORA, resolve
 from dialsum_cli.settings import PredictSettings
-from dialsum_cli.training.lora import quicken
+from dialsum_cli.training.lora import Added, quicken
 from dialsum_cli.training.methods import add_adapter, keep_gradients
 
 # peft 0.21 asks transformers 5.23 for a property under its former name.
@@ -68,9 +68,10 @@ def test_loss_and_gradients_are_those_of_peft_with_the_same_dropout(
         torch.testing.assert_close(our[name], gradient, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen"])  # qwen's linear layers have biases
 @pytest.mark.parametrize("precision", ["bf16", "fp32", "nf4"])
-def test_under_autocast_no_gradient_is_further_from_the_exact_one_than_pefts(tmp_path, precision):
-    folder = make_model(tmp_path / "llama", "llama")
+def test_under_autocast_no_gradient_is_further_from_the_exact_one_than_pefts(tmp_path, family, precision):
+    folder = make_model(tmp_path / family, family)
     recipe = replace(QLORA, lora_dropout=0.0)
     exact = gradients(adapted(folder, recipe, precision).float() if precision == "bf16" else
                       adapted(folder, recipe, precision))[1]  # fmt: skip
@@ -91,3 +92,12 @@ def test_what_is_evaluated_is_left_to_peft(tmp_path):
         theirs = model(input_ids=IDS).logits
         quicken(model)
         assert torch.equal(model(input_ids=IDS).logits, theirs)
+
+
+def test_an_output_in_fp32_under_autocast_is_added_to():
+    """As behind a LayerNorm, which a GPU's autocast computes in fp32, and 4-bit layers hand on."""
+    down, up = torch.randn(4, 16), torch.randn(8, 4)
+    output, x = torch.randn(3, 8), torch.randn(3, 16)
+    expected = output + 2.0 * x @ down.T @ up.T
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(Added.apply(output, x, down, up, 2.0, 0.0), expected)

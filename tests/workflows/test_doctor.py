@@ -381,6 +381,40 @@ def test_a_plan_of_models_of_all_kinds(hub, stage, dialsum):
 
 
 @pytest.mark.slow
+def test_a_plan_of_one_command_has_its_options(hub, stage, dialsum):
+    hub.add("a/whole").push_folder(BUNDLED / "tiny-llama")
+    (stage.folder / "run.yaml").write_text("models: [a/whole]\nnum_epochs: 5\nlora_r: 64\neval_limit: 20\n", "utf-8")
+
+    def row(*arguments, what):
+        done = dialsum(*arguments, "--show-plan", "--json", env=stage.environment)
+        rows = {row["check"]: DoctorRow(**row) for row in json.loads(done.stdout)["checks"]}
+        assert rows.keys() == {"a/whole: download", f"a/whole: {what}"}
+        return rows[f"a/whole: {what}"]
+
+    train = ("finetune", "--config", stage.folder / "run.yaml", "--method", "lora")
+    planned = row(*train, what="fine-tuning")
+    assert planned.found.startswith("lora on ")
+    assert planned.found.endswith("for 5 epochs of 2,000 dialogues and 340 summaries of dev")  # 2 x 120 + 5 x 20
+    assert row(*train, "--lora-r", 4, what="fine-tuning").facts["memory_bytes"] < planned.facts["memory_bytes"]
+    short = row("screen", "--models", "a/whole", "--limit", 30, what="screening")
+    assert short.found.endswith("for 30 dialogues")
+    assert not any("model.safetensors" in line for line in hub.asked)
+
+
+def test_without_a_hub_the_catalogue_is_told(stage, dialsum):
+    stage.variable("HF_HOME", stage.folder / "home")  # which is empty, and tests run offline
+    done = dialsum("screen", "--models", "kobart,llama3b", "--show-plan", "--json", env=stage.environment, check=1)
+    rows = {row["check"]: DoctorRow(**row) for row in json.loads(done.stdout)["checks"]}
+    assert rows["kobart"].status == rows["llama3b"].status == "broken"
+    assert rows["kobart: by the catalogue"].found == (
+        "0.124 billion parameters: about 0.5 GB to download; weights of 0.23 GiB in 16 bits"
+    )
+    assert "about 6.4 GB to download" in rows["llama3b: by the catalogue"].found
+    assert "1.8 GiB in NF4" in rows["llama3b: by the catalogue"].found
+    assert rows["all downloads"].found.startswith("6.9 GB to download for 2 models")
+
+
+@pytest.mark.slow
 def test_a_download_that_the_disk_has_no_room_for(hub, stage, mounted):
     sizes = {path.name: path.stat().st_size for path in (BUNDLED / "tiny-llama").iterdir()}
     small = sum(size for name, size in sizes.items() if name != "model.safetensors")
@@ -415,6 +449,21 @@ def test_all_downloads_together(sizes, free, status):
 def test_a_wrong_request_is_exit_2(arguments, message, dialsum, tmp_path):
     (tmp_path / "bare.csv").write_text("fname,dialogue\na,#Person1#: 안녕?\n", "utf-8")
     done = dialsum("doctor", *arguments, check=2)
+    assert done.stdout == ""
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["screen", "--base-url", "http://127.0.0.1:9/v1", "--api-model", "m"], "--show-plan foretells"),
+        (["screen", "--engine", "vllm"], "--show-plan foretells"),
+        (["screen", "--show-prompt"], "--show-prompt and --show-plan ask for different things"),
+        (["finetune", "--train", "none.csv"], "there is no file 'none.csv'"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_exit_2(arguments, message, dialsum):
+    done = dialsum(*arguments, "--show-plan", check=2)
     assert done.stdout == ""
     assert message in done.stderr
 
