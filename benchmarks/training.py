@@ -170,7 +170,7 @@ def way_ours(job: Job) -> dict[str, Any]:
     )  # fmt: skip
     loaded, _ = prepare(loaded, job.recipe, [], job.settings.seed)
     steps = Steps(loaded, job.recipe, job.settings.micro_batch_tokens, clock.warn)
-    plan = planning.measure(loaded, job.examples, job.recipe, job.settings, steps, job.folder)
+    plan = planning.measure(loaded, job.examples, job.recipe, job.settings, steps, job.folder, 0)
     trained = train(
         loaded, job.examples, job.recipe, job.settings, steps, job.folder, lambda: {"final_score": 0.0},
         lambda history: None, clock,
@@ -192,7 +192,8 @@ def equal(job: Job, rows: int, checkpointing: bool) -> dict[str, Any]:
         "output_dir": str(job.folder), "max_steps": len(job.examples) // ROWS,
         "per_device_train_batch_size": rows, "gradient_accumulation_steps": ROWS // rows,
         "learning_rate": recipe.learning_rate, "lr_scheduler_type": recipe.scheduler,
-        "warmup_steps": recipe.warmup_ratio, "optim": recipe.optimizer, "max_grad_norm": recipe.max_grad_norm,
+        "warmup_steps": recipe.warmup_ratio, "max_grad_norm": recipe.max_grad_norm,
+        "optim": "adamw_torch_fused" if DEVICE == "cuda" else "adamw_torch",
         "gradient_checkpointing": checkpointing, "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "bf16": DEVICE == "cuda", "seed": job.settings.seed, "save_strategy": "no", "report_to": "none",
         "disable_tqdm": True,
@@ -232,6 +233,7 @@ def way_seed(job: Job) -> dict[str, Any]:
     """The seed's recipe: NF4, four rows padded to 1,024 tokens, logits of all positions, checkpointing."""
     model: Any = prepare_model_for_kbit_training(job.model(), gradient_checkpointing_kwargs={"use_reentrant": False})
     longest = Example("", [PAD] * LONGEST, [])
+    optimizer = QLORA.optimizer if DEVICE == "cuda" else "adamw_torch"
 
     def padded(rows: list[Example]) -> dict[str, torch.Tensor]:
         batch = {name: ids[:-1] for name, ids in collate([*rows, longest], PAD, seq2seq=False).items()}
@@ -240,11 +242,11 @@ def way_seed(job: Job) -> dict[str, Any]:
 
     trainer = Trainer(
         model=get_peft_model(model, adapter(job.recipe)),
-        args=transformers.TrainingArguments(**equal(job, 4, True), remove_unused_columns=False),
+        args=transformers.TrainingArguments(**equal(job, 4, True) | {"optim": optimizer}, remove_unused_columns=False),
         train_dataset=job.examples,
         data_collator=padded,
     )
-    return run(trainer, True)
+    return run(trainer, True) | {"optimizer": optimizer}
 
 
 def way_trl(job: Job) -> dict[str, Any]:
@@ -361,7 +363,7 @@ def measure(
     settings = FinetuneSettings(models=["tiny-llama"], max_new_tokens=64, **options)
     recipe = replace(
         QLORA, method="qlora" if settings.precision == "nf4" else "lora", num_epochs=1, batch_size=ROWS,
-        lora_dropout=arguments.lora_dropout, optimizer=QLORA.optimizer if DEVICE == "cuda" else "adamw_torch",
+        lora_dropout=arguments.lora_dropout, optimizer="adamw_torch",
     )  # fmt: skip
     steps = arguments.steps or max(2, round(number * WAYS[way] * min(1, 3.2e9 / parameters(shape))))
     examples = synthetic((steps + WARM_UP) * ROWS)
@@ -371,7 +373,7 @@ def measure(
         processes.wait()  # for those that still read in the first one's folder
     packages = ("torch", "transformers", "peft", "bitsandbytes", "trl", "liger_kernel")
     rests = {"lora_dropout": recipe.lora_dropout, "optimizer": recipe.optimizer, "matmul_flops": flops}
-    return judged(measured, shape, flops) | rests | machine(*(name for name in packages if find_spec(name)))
+    return rests | judged(measured, shape, flops) | machine(*(name for name in packages if find_spec(name)))
 
 
 def main() -> None:

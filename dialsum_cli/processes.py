@@ -66,8 +66,9 @@ def gathered(value: T) -> list[T]:
     import torch.distributed
 
     values: list[Any] = [None] * count()
+    group = _group()
     try:
-        torch.distributed.all_gather_object(values, value, group=_group())
+        torch.distributed.all_gather_object(values, value, group=group)
     except RuntimeError as error:  # a connection was closed: the launcher ends all processes when one has died
         raise SystemExit(f"a process of the launch is gone: {error}") from error
     for each in values:

@@ -21,6 +21,7 @@ from dialsum_cli.registry import CATALOGUE, ModelSpec
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import PredictSettings, TrackingSettings
 from dialsum_cli.tracking import Label, Tracking, Training, command_label, run_config, short_rate, training_label
+from tests.workflows.test_finetune import write_data
 
 STARTED = datetime(2025, 1, 3, 14, 30, 25)
 QLORA = Training("qlora", "bf16", 3.0, 16, 2e-4, STARTED)
@@ -360,6 +361,22 @@ def test_the_program_tracks_screen_with_texts_where_allowed(dialsum, tmp_path):
         (path,) = folder.glob(f"wandb/*/files/summaries-{row['model']}.jsonl")
         lines = path.read_text("utf-8").splitlines()
         assert [set(json.loads(line)) for line in lines] == [{"fname", "dialogue", "summary"}] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_program_tracks_finetune_with_texts_where_allowed(dialsum, tmp_path, allowed):
+    write_data(tmp_path / "train.csv", "train.csv", 8, "#Person1#은 말한다.")
+    write_data(tmp_path / "dev.csv", "test.csv", 3, "#Person1#은 말한다.")
+    options = ["--train", "train.csv", "--dev", "dev.csv", "--num-epochs", 1, "--max-new-tokens", 8]
+    texts = ["--wandb-log-text"] if allowed else []
+    (run,) = json.loads(dialsum("finetune", *options, "--wandb", "offline", *texts, "--json").stdout)["runs"]
+    folder = tmp_path / run["run_dir"]
+    assert read(folder)["summary"]["final_score"] == run["after"]["final_score"]
+    assert (b"#Person1#" in everything_in(folder / "wandb")) == allowed
+    files = folder.glob("wandb/*/files/summaries.jsonl")
+    lines = [json.loads(line) for path in files for line in path.read_text("utf-8").splitlines()]
+    assert [set(line) for line in lines] == [{"fname", "dialogue", "summary"}] * 3 * allowed
 
 
 @pytest.mark.slow

@@ -34,6 +34,12 @@ class Example:
         """Tokens that the model computes."""
         return len(self.prompt_ids) + len(self.answer_ids)
 
+    def inputs(self, *, seq2seq: bool) -> tuple[list[int], list[int]]:
+        """What the model is given, and its labels: an encoder-decoder's answer, or as long as what it is given."""
+        if seq2seq:
+            return self.prompt_ids, self.answer_ids
+        return [*self.prompt_ids, *self.answer_ids], [*[IGNORED] * len(self.prompt_ids), *self.answer_ids]
+
 
 @dataclass(frozen=True, slots=True)
 class Examples:
@@ -142,15 +148,11 @@ def collate(examples: Sequence[Example], pad_id: int, *, seq2seq: bool) -> dict[
         longest = max(map(len, rows))
         return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
+    ids, labels = zip(*(example.inputs(seq2seq=seq2seq) for example in examples), strict=True)
+    batch = {"input_ids": padded(ids, pad_id), "labels": padded(labels, IGNORED)}
     if seq2seq:
-        return {
-            "input_ids": padded([example.prompt_ids for example in examples], pad_id),
-            "attention_mask": padded([[1] * len(example.prompt_ids) for example in examples], 0),
-            "labels": padded([example.answer_ids for example in examples], IGNORED),
-        }
-    whole = [[*example.prompt_ids, *example.answer_ids] for example in examples]
-    trained = [[*[IGNORED] * len(example.prompt_ids), *example.answer_ids] for example in examples]
-    return {"input_ids": padded(whole, pad_id), "labels": padded(trained, IGNORED)}
+        batch["attention_mask"] = padded([[1] * len(row) for row in ids], 0)
+    return batch
 
 
 class AnswerLoss:

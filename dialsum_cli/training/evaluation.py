@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from dialsum_cli import processes
 from dialsum_cli.data.dialogues import Dialogue
@@ -39,29 +40,42 @@ def judge(scorer: Scorer, texts: Sequence[str]) -> Score:
     return told
 
 
-@dataclass(slots=True)
+@dataclass
 class Evaluator:
     """Summarises dev with a model as it is, and scores the summaries by the metric of `dialsum score`."""
 
     loaded: LoadedModel
     settings: FinetuneSettings
     dev: Sequence[Dialogue]
+    scorer: Scorer
+    """Of all of dev."""
     reporter: Reporter
-    summarizer: HuggingFaceSummarizer | None = None
 
-    def evaluate(self, title: str, limit: int | None = None) -> tuple[Score, list[Summary]]:
-        """The score on the first `limit` dev dialogues, and the summaries."""
-        dialogues = self.dev[:limit]
-        if self.summarizer is None:
-            self.summarizer = HuggingFaceSummarizer(self.loaded, self.settings, self.reporter.warn)
+    @cached_property
+    def summarizer(self) -> HuggingFaceSummarizer:
+        """The model as it is by now."""
+        return HuggingFaceSummarizer(self.loaded, self.settings, self.reporter.warn)
+
+    @cached_property
+    def first(self) -> tuple[Sequence[Dialogue], Scorer]:
+        """The dialogues of dev that a training goes by, and their scorer."""
+        dialogues = self.dev[: self.settings.eval_limit]
+        if len(dialogues) == len(self.dev):
+            return dialogues, self.scorer
+        return dialogues, Scorer([dialogue.references for dialogue in dialogues], seed=self.settings.seed)
+
+    def evaluate(self) -> tuple[Score, list[Summary]]:
+        """The score on all of dev, and the summaries."""
+        return self._evaluated("after", self.dev, self.scorer)
+
+    def _evaluated(self, title: str, dialogues: Sequence[Dialogue], scorer: Scorer) -> tuple[Score, list[Summary]]:
         title = f"{self.loaded.spec.name}: {title}"
         summaries, texts = summarise(self.summarizer, dialogues, title, self.reporter)
-        scorer = Scorer([dialogue.references for dialogue in dialogues], seed=self.settings.seed)
         return judge(scorer, texts), summaries
 
     def judge(self) -> dict[str, float]:
         """What a training goes by: scores (0-100) by name."""
-        score, summaries = self.evaluate("evaluation", self.settings.eval_limit)
+        score, summaries = self._evaluated("evaluation", *self.first)
         names = ("final_score", "rouge1", "rouge2", "rougeL")
         cut = sum(summary.truncated for summary in summaries)
         return {name: getattr(score, name) for name in names} | {"empty": score.empty, "truncated": cut}

@@ -13,7 +13,7 @@ from dialsum_cli.caches.downloads import check_disk_limit
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.data.submissions import write_submission
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.generation.engines import HuggingFaceSummarizer, free_memory, open_summarizer, peak_memory_gib
+from dialsum_cli.generation.engines import free_memory, open_prompt, open_summarizer, peak_memory_gib
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.models.loading import LoadedModel, download, open_checkpoint
 from dialsum_cli.models.preflight import download_bytes
@@ -121,33 +121,34 @@ class Job:
         processes.wait()
         with open_summarizer(spec, settings, reporter) as (engine, loaded):
             keep_gradients(loaded.model)
-            before = self._before(engine, spec, settings)
+            before, peak = self._before(engine, spec, settings), peak_memory_gib()  # a plan counts afresh
             loaded, note = prepare(loaded, recipe, self.train, settings.seed)
             if note:
                 reporter.note(f"{spec.name}: {note}")
-            summarizer = HuggingFaceSummarizer(loaded, settings, reporter.warn)
-            examples = make_examples(
-                self.train, summarizer.prompt, summarizer.max_prompt_tokens, settings.max_new_tokens
-            )
+            prompt, most = open_prompt(spec, loaded.model.config, loaded.tokenizer, settings)
+            examples = make_examples(self.train, prompt, most, settings.max_new_tokens)
             self._tell(spec, examples.shortened, "dialogues were shortened to fit")
             self._tell(spec, examples.long_answers, "summaries are longer than --max-new-tokens: such would be cut")
             run.write_json("provenance.json", self._provenance(spec, loaded.revision, recipe))
             steps = Steps(loaded, recipe, settings.micro_batch_tokens, reporter.warn)
             plan = self._plan(loaded, examples.items, recipe, settings, steps, run)
-            evaluator = Evaluator(loaded, settings, self.dev, reporter)
+            evaluator = Evaluator(loaded, settings, self.dev, self.scorer, reporter)
             trained = train(
                 loaded, examples.items, recipe, settings, steps, folder / "checkpoints", evaluator.judge,
                 lambda history: _record(history, run, tracker), reporter,
             )  # fmt: skip
             steps.loss.remove()
-            after, summaries = evaluator.evaluate("after")
+            after, summaries = evaluator.evaluate()
             if processes.is_first():
                 save(loaded, settings, recipe, after, folder / "model")
-            peak = max(filter(None, processes.gathered(peak_memory_gib())), default=None)
-            del engine, summarizer, steps, evaluator, loaded  # before merging needs their memory
+            peaks = [peak, peak_memory_gib()]
+            peak = max((each for pair in processes.gathered(peaks) for each in pair if each), default=None)
+            del engine, steps, evaluator, loaded  # before merging needs their memory
         if processes.is_first():
             rows = [(summary.fname, summary.text) for summary in summaries]
             write_submission(folder / "predictions.csv", rows, overwrite=True)
+            texts = ((one.fname, one.text, summary) for one, (_, summary) in zip(self.dev, rows, strict=True))
+            tracker.log_texts("summaries", ("fname", "dialogue", "summary"), texts)
             if settings.merge and recipe.method != "full":
                 merge(spec, folder / "model", settings, recipe, after, self.dev, summaries, reporter)
         result = FinetuneRun(
@@ -189,7 +190,7 @@ class Job:
         if plan and plan.processes == processes.count():
             planning.apply(plan, loaded, steps)
         else:
-            plan = planning.measure(loaded, examples, recipe, settings, steps, run.folder)
+            plan = planning.measure(loaded, examples, recipe, settings, steps, run.folder, len(self.dev))
             run.write("plan.json", plan.model_dump_json(indent=2))
         self.reporter.preview(plan)
         return plan

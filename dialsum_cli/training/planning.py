@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from dialsum_cli import processes
 from dialsum_cli.errors import DialsumError, MemoryShortError
 from dialsum_cli.models.loading import LoadedModel, out_of_memory
-from dialsum_cli.models.planning import free_bytes, generation_bytes, half, weight_bytes
+from dialsum_cli.models.planning import batch_tokens, free_bytes, generation_bytes, half, weight_bytes
 from dialsum_cli.registry import Recipe
 from dialsum_cli.results import TrainingPlan
 from dialsum_cli.settings import FinetuneSettings
@@ -30,18 +30,19 @@ def measure(
     settings: FinetuneSettings,
     steps: Steps,
     folder: Path,
+    dev: int,
 ) -> TrainingPlan:
     """Compute the widest micro-batch and some steps without taking any, and fit both to memory.
 
     Gradient checkpointing is turned on where memory asks for it and the settings allow it; after that micro-batches
     are halved. The weights and the random state stay what they are. All processes of a launch measure at once, each
-    its own share, and agree on what suits all of them.
+    its own share, and agree on what suits all of them. `dev` is how many dialogues an evaluation summarises.
 
     Raises:
         DialsumError: a single row does not fit into memory, or the checkpoints not on the disk.
         ElsewhereError: so it is in another process.
     """
-    plan = _agreed(processes.gathered(_measure(loaded, examples, recipe, settings, steps, folder)))
+    plan = _agreed(processes.gathered(_measure(loaded, examples, recipe, settings, steps, folder, dev)))
     apply(plan, loaded, steps)
     return plan
 
@@ -64,6 +65,7 @@ def _measure(
     settings: FinetuneSettings,
     steps: Steps,
     folder: Path,
+    dev: int,
 ) -> TrainingPlan:
     model, cuda = loaded.model, loaded.model.device.type == "cuda"
     rows = steps.share(sorted(examples, key=lambda example: -example.width)[: recipe.batch_size])
@@ -76,6 +78,8 @@ def _measure(
         state = trained * ADAM[recipe.optimizer]
         ballast = _ballast(0 if recipe.optimizer.startswith("paged") else state, model.device)
         while rows:  # of a step with fewer rows than there are processes some have none
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()  # of what did not fit, and of generation before it
             try:
                 steps.gradients(max(micro_batches(rows, steps.budget), key=padded_tokens), 1, torch.Tensor.backward)
                 break
@@ -97,7 +101,10 @@ def _measure(
     model.eval()
     if cuda:
         torch.cuda.empty_cache()
-        generating = generation_bytes(model.config, loaded.precision, settings, free_bytes())
+        most = dev * (max(len(example.prompt_ids) for example in examples) + settings.max_new_tokens)
+        tokens = min(most, batch_tokens(model.config, loaded.precision, settings, free_bytes()))
+        batches = settings.model_copy(update={"batch_tokens": tokens})
+        generating = generation_bytes(model.config, loaded.precision, batches, None)
         peak = max(peak or 0, generating + trained * 4 + state)
     checkpoint = trained * (4 + ADAM[recipe.optimizer])
     # Those to keep, the best one, and the one that is being written.

@@ -9,7 +9,7 @@ from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.generation.engines import open_prompt
 from dialsum_cli.models.loading import LoadedModel
 from dialsum_cli.settings import GenerationSettings
-from dialsum_cli.training.batches import IGNORED, Example, make_examples
+from dialsum_cli.training.batches import Example, make_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,7 @@ class TrainingRows(Dataset[dict[str, list[int]]]):
         return len(self.examples)
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
-        given, answer = self.examples[index].prompt_ids, self.examples[index].answer_ids
-        ids = given if self.seq2seq else [*given, *answer]
-        labels = answer if self.seq2seq else [*[IGNORED] * len(given), *answer]
+        ids, labels = self.examples[index].inputs(seq2seq=self.seq2seq)
         return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
 

@@ -36,7 +36,7 @@ class Steps:
         self.device = loaded.model.device
         self.half = None  # the format of matrix products on a GPU, which adapters and trained weights in fp32 need told
         if self.device.type == "cuda":
-            self.half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            self.half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
         self.parameters = [each for each in loaded.model.parameters() if each.requires_grad]
 
     def share(self, rows: Sequence[Example]) -> Sequence[Example]:

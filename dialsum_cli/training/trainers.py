@@ -85,7 +85,7 @@ class _Seq2SeqArguments(_Alone, Seq2SeqTrainingArguments):
 
 
 class _OurTrainer(Trainer):
-    """Mixed into the trainers of transformers: a batch of the loader is the rows of a whole optimizer step."""
+    """A batch of the loader is the rows of a whole optimizer step."""
 
     steps: Steps
     sampler: StepSampler
@@ -188,12 +188,9 @@ class _OurTrainer(Trainer):
         rotate_checkpoints(str(folder), self.keep, self.state.best_model_checkpoint)
 
     def _load_best_model(self) -> None:
-        processes.wait()  # until the first one has written it
-        super()._load_best_model()
-
-
-class _CausalTrainer(_OurTrainer):
-    pass
+        with self._aside():
+            processes.wait()  # until the first one has written it
+            super()._load_best_model()
 
 
 class _Seq2SeqTrainer(_OurTrainer, Seq2SeqTrainer):
@@ -202,7 +199,7 @@ class _Seq2SeqTrainer(_OurTrainer, Seq2SeqTrainer):
 
 TRAINERS: dict[str, tuple[type[_OurTrainer], type[TrainingArguments]]] = {
     "seq2seq": (_Seq2SeqTrainer, _Seq2SeqArguments),
-    "causal": (_CausalTrainer, _Arguments),
+    "causal": (_OurTrainer, _Arguments),
 }
 
 
@@ -241,14 +238,15 @@ class _Watch(TrainerCallback):
 
     def __init__(
         self, sampler: StepSampler, stage: Stage, folder: Path, minutes: float, patience: int,
-        logged: Callable[[TrainerState], None],
+        begin: Callable[[], None], logged: Callable[[TrainerState], None],
     ) -> None:  # fmt: skip
-        self.sampler, self.stage, self.folder, self.logged = sampler, stage, folder, logged
+        self.sampler, self.stage, self.folder, self.begin, self.logged = sampler, stage, folder, begin, logged
         self.minutes, self.patience = minutes, patience
         self.saved = monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Take up the progress of a resumed run."""
+        """Take up the progress of a resumed run, and start the clock: what it was loaded from is behind it."""
+        self.begin()
         state.best_model_checkpoint = _best(state, self.folder)
         self.stage.advance(state.global_step)
 
@@ -307,6 +305,7 @@ def train(
     if settings.eval_steps:
         interval = {"eval_strategy": "steps", "save_strategy": "steps",
                     "eval_steps": settings.eval_steps, "save_steps": settings.eval_steps}  # fmt: skip
+    on_gpu = loaded.model.device.type == "cuda"
     arguments = arguments_class(
         output_dir=str(folder),
         num_train_epochs=recipe.num_epochs,
@@ -314,7 +313,7 @@ def train(
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.scheduler,
         warmup_steps=recipe.warmup_ratio,  # a share of all steps when below 1
-        optim=recipe.optimizer,
+        optim="adamw_torch_fused" if on_gpu and recipe.optimizer == "adamw_torch" else recipe.optimizer,
         max_grad_norm=recipe.max_grad_norm,
         weight_decay=recipe.weight_decay,
         fp16=steps.half is torch.float16,  # which has a scale to keep
@@ -357,17 +356,17 @@ def train(
         else:
             watch = _Watch(
                 sampler, stage, folder, settings.checkpoint_minutes, recipe.patience,
-                lambda state: logged(state.log_history),
+                lambda: trainer.go_on(seconds), lambda state: logged(state.log_history),
             )  # fmt: skip
             trainer.add_callback(watch)
             trainer.train(resume_from_checkpoint=checkpoint)
             state = trainer.state
-        seconds = trainer.seconds
+        trained_for = trainer.seconds
     loaded.model.eval()  # the trainer leaves it with dropout on
     return Trained(
         best_step=int(state.best_global_step or state.global_step),
         steps=state.global_step,
-        seconds=seconds,
+        seconds=trained_for,
         tokens=trainer.tokens,
         history=state.log_history,
         micro_batch_tokens=steps.budget,

@@ -37,7 +37,7 @@ class Trainings:
 
     def measure(self, trial: Trial) -> float:
         """The final score of a fine-tuning, or of what was fine-tuned before the search was interrupted."""
-        self._make_room()
+        self._make_room(trial.number)
         run = self._done(trial.number)
         if run is None:
             settings = as_finetuning(self.settings, trial.options, self._place(trial.number))
@@ -62,18 +62,23 @@ class Trainings:
 
     def _done(self, number: int) -> FinetuneRun | None:
         for path in self._place(number).glob("*/*/result.json"):
-            return FinetuneRun.model_validate_json(path.read_text(encoding="utf-8"))
+            run = FinetuneRun.model_validate_json(path.read_text(encoding="utf-8"))
+            return run.model_copy(update={"run_dir": path.parent})  # wherever the search's folder is by now
         return None
 
-    def _make_room(self) -> None:
-        """Delete the checkpoints of what is finished, and all models but the starting point's and the best one."""
+    def _make_room(self, begun: int | None = None) -> None:
+        """Delete all checkpoints but those of the trial that is begun, and all models but the start's and the best."""
+        kept = None if begun is None else self._place(begun)
+        for path in self.folder.glob("[0-9]*/*/*/checkpoints"):
+            if kept not in path.parents:
+                shutil.rmtree(path)
         runs = {int(path.name): run for path in self.folder.glob("[0-9]*") if (run := self._done(int(path.name)))}
         scores = {number: run.after.final_score for number, run in runs.items() if run.after}
         best = max(scores, key=lambda number: (scores[number], -number), default=0)
         for number, run in runs.items():
-            for name in ("checkpoints",) if number in (0, best) else ("checkpoints", "model"):
-                if run.run_dir and (run.run_dir / name).exists():
-                    shutil.rmtree(run.run_dir / name)
+            assert run.run_dir
+            if number not in (0, best) and (run.run_dir / "model").exists():
+                shutil.rmtree(run.run_dir / "model")
 
     def _place(self, number: int) -> Path:
         return self.folder / f"{number:03d}"

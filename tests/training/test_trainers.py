@@ -279,7 +279,7 @@ def test_a_plan_changes_neither_weights_nor_random_state(tmp_path, folder_of):
     steps = Steps(loaded, LORA, 40, fail)
     weights = {name: weight.clone() for name, weight in loaded.model.state_dict().items()}
     state = torch.get_rng_state()
-    plan = measure(loaded, examples(), LORA, settings, steps, tmp_path)
+    plan = measure(loaded, examples(), LORA, settings, steps, tmp_path, 4)
     steps.loss.remove()
     assert torch.equal(torch.get_rng_state(), state)
     assert_same(loaded.model.state_dict(), weights)

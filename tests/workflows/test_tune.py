@@ -353,6 +353,7 @@ def test_numbers_of_a_space_are_numbers_however_yaml_writes_them():
         ({"model": "lead1"}, "nothing to tune"),
         ({"learning_rate": 1e-4}, "--learning-rate means nothing to --stage decoding"),
         ({"train": "b.csv"}, "--train means nothing"),
+        ({"wandb_log_text": True}, "--wandb-log-text means nothing to --stage decoding"),
         ({"stage": "training", "num_samples": 2}, "--num-samples means nothing to --stage training"),
         ({"space": {"learning_rate": [1e-4]}}, "learning_rate means nothing to --stage decoding"),
         ({"stage": "training", "space": {"num_beams": [1]}}, "num_beams means nothing to --stage training"),
@@ -483,7 +484,12 @@ def test_trainings_are_trials_too_and_an_interrupted_one_goes_on(place, monkeypa
     with pytest.raises(KeyboardInterrupt):
         tune(settings, told)
     assert not any(each.startswith(f"{settings.model}: training") for each in told.said[:4])
-    result = tune(settings)
+    moved = settings.output_dir.rename("moved")
+    [begun] = moved.glob("*/*/training/000/*/*")
+    left = begun.parents[2] / "009" / begun.parent.name / "left" / "checkpoints"  # as by a trial that came to nothing
+    left.mkdir(parents=True)
+    result = tune(settings.model_copy(update={"output_dir": moved}))
+    assert not left.exists()
     [stage] = result.stages
     assert [(trial.number, trial.status) for trial in stage.trials] == [(0, "ok"), (1, "ok"), (2, "ok")]
     assert (stage.searched, stage.held_out) == (3, 3)
