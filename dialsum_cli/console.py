@@ -1,5 +1,6 @@
 """What the terminal shows: data on standard output, everything else on standard error."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +9,16 @@ from pathlib import Path
 from shlex import quote
 from time import perf_counter
 
-from rich.console import Console
+from pydantic_core import PydanticSerializationError
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.prompt import Confirm
+from rich.segment import Segment
 from rich.text import Text
 
 from dialsum_cli.display import Passage, below, parts
 from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.markup import readable
 from dialsum_cli.reporter import QuietReporter, Stage
 from dialsum_cli.results import (
     CacheCleanResult,
@@ -30,13 +34,23 @@ from dialsum_cli.settings import BUNDLED
 from dialsum_cli.tables import Table
 from dialsum_cli.views import as_table
 
-stdout, stderr = Console(highlight=False), Console(stderr=True, highlight=False)
+
+class _Readable(Console):
+    """Rich's, on which no text can tell the terminal anything."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What is shown, and Rich's own codes as they are."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(readable(segment.text), segment.style)
+
+
+stdout, stderr = _Readable(highlight=False), _Readable(stderr=True, highlight=False)
 
 
 def show(result: Result, *, as_json: bool) -> None:
     """Print a result: one JSON document, or its table with a line on what to do next."""
     if as_json:
-        text = result.model_dump_json(indent=2) + "\n"
+        text = _json(result) + "\n"
         if isinstance(stdout.file, TextIOWrapper):  # JSON is UTF-8, whatever the terminal can show
             stdout.file.buffer.write(text.encode())
         else:
@@ -48,12 +62,19 @@ def show(result: Result, *, as_json: bool) -> None:
             case Table():
                 _print(part, stdout)
             case Passage():
-                stdout.file.write(part.text)  # as it is: Rich would fold it, and expand its tabs
+                stdout.file.write(readable(part.text))  # as it is: Rich would fold it, and expand its tabs
             case _:
                 stdout.print(part, soft_wrap=True)
     stdout.file.flush()
     if hint := next_step(result):
         stderr.print(Text(hint, "dim"), soft_wrap=True)
+
+
+def _json(result: Result) -> str:
+    try:
+        return result.model_dump_json(indent=2)
+    except PydanticSerializationError:  # of a file whose name is no UTF-8, which JSON can hold only escaped
+        return json.dumps(result.model_dump(), indent=2, default=str)
 
 
 def _print(table: Table, console: Console) -> None:
@@ -153,12 +174,13 @@ def next_step(result: Result) -> str:
             best_run = max(done, key=lambda run: run.after.final_score if run.after else 0.0)
             return f"Kept in {best_run.run_dir}. Next: dialsum predict --model {quote(str(best_run.run_dir))}"
         case PredictResult():
+            output, known = quote(str(result.output)), "hand it in, or where summaries are known: "
             gold = "GOLD.csv"
             if result.data == str(BUNDLED / "test.csv"):
-                gold = f"{quote(str(BUNDLED / 'test_references.csv'))} --dialogues {quote(result.data)}"
-            following = f"dialsum score {quote(str(result.output))} {gold}"
+                known, gold = "", f"{quote(str(BUNDLED / 'test_references.csv'))} --dialogues {quote(result.data)}"
+            following = f"{known}dialsum score {output} {gold}"
             if not result.check.fit:
-                following = f"dialsum check {quote(str(result.output))} --data {quote(result.data)}"
+                following = f"dialsum check {output} --data {quote(result.data)}"
             return f"Kept in {result.run_dir}. Next: {following}"
         case EnsembleResult() if result.verdict == "do not ensemble":
             return f"{result.output} was written, but the file to hand in is {result.best}."

@@ -45,6 +45,8 @@ def search(
     """
     from dialsum_cli.models.loading import out_of_memory
 
+    if kept := [trial for trial in study.trials if trial.state != "running"]:
+        reporter.note(f"going on after trial {kept[-1].number}, which an earlier session ended with")
     after_strange = False
     while True:
         done = [trial for trial in study.trials if trial.state != "running"]

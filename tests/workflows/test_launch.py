@@ -206,6 +206,22 @@ def test_what_one_process_lacks_ends_in_all_and_never_hangs(
 
 
 @pytest.mark.slow
+def test_a_process_leaves_the_launch_while_python_runs(tmp_path, launch):
+    """Threads of its network that outlive Python may abort the process at its end, after all work is done."""
+    (tmp_path / "program.py").write_text(
+        "import atexit, os, torch.distributed\n"
+        "from dialsum_cli import cli, processes\n"
+        "def left():\n"
+        "    joined = torch.distributed.is_initialized() or processes._group.cache_info().currsize > 0\n"
+        "    open('left-' + os.environ['RANK'], 'w').write(str(joined))\n"
+        "atexit.register(left)\n"
+        "cli.main()\n"
+    )
+    launch(tmp_path / "program.py", "predict", "--model", "lead1", "--limit", 2)
+    assert [(tmp_path / f"left-{rank}").read_text() for rank in range(2)] == ["False", "False"]
+
+
+@pytest.mark.slow
 def test_a_wrong_request_is_told_once(tmp_path, launch):
     for command, message in (
         (("predict", "--data", "absent.csv"), "absent.csv"),

@@ -161,6 +161,8 @@ def test_ctrl_c_anywhere_loses_and_repeats_no_trial(stop_at, whole, tmp_path):
     assert [*(tmp_path / "again" / "tiny-bart").iterdir()] == [result.run_dir]
     scores = [each for each in told.said + again.said if each.startswith("trial") and " with " in each]
     assert sorted(each[: len("trial 0")] for each in scores) == [f"trial {number}" for number in range(6)]
+    goes_on = {"trial 0:": "after trial 0,", "trial 3": "after trial 2,"}.get(stop_at, "after trial 5,")
+    assert any(each.startswith("going on") and goes_on in each for each in again.said)
     assert tried(result.stages[0]) == tried(whole.stages[0])
     assert len({json.dumps(trial.options) for trial in result.stages[0].trials}) == 6
     assert result.stages[0].gain == whole.stages[0].gain
