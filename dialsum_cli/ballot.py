@@ -1,12 +1,9 @@
 """What `dialsum ensemble` shows: the systems, how much they agree, and whether the ensemble is worth it."""
 
-from collections import Counter
-from pathlib import PurePath
-
 from rich.text import Text
 
-from dialsum_cli.results import EnsembleResult
-from dialsum_cli.scoreboard import FEW, p_value, short
+from dialsum_cli.results import LEVEL, EnsembleResult
+from dialsum_cli.scoreboard import FEW, labels, p_is, short
 from dialsum_cli.tables import Column, Table
 
 
@@ -20,7 +17,7 @@ def systems(result: EnsembleResult) -> Table:
         title=f"Ensemble · {result.rows} rows",
         caption=f"Final = mean of ROUGE-1/2/L, 0-100. {result.signature}" if result.signature else "",
     )  # fmt: skip
-    for number, (name, each) in enumerate(zip(_names(result), result.systems, strict=True), 1):
+    for number, (name, each) in enumerate(zip(labels(result.systems), result.systems, strict=True), 1):
         table.add(
             number, name, *_scored(each.final_score, each.ci95), f"{each.weight:g}", each.chosen, each.same,
             each.empty, each.left_out, each.family, style="bold" if each.path == result.best else "",
@@ -33,13 +30,6 @@ def systems(result: EnsembleResult) -> Table:
         line = f"In {rows} several summaries were agreed with equally: the better system's stands."
         table.notes.append((line, "dim"))
     return table
-
-
-def _names(result: EnsembleResult) -> list[str]:
-    """The systems by the names of their files, longer where these are alike."""
-    paths = [PurePath(each.path) for each in result.systems]
-    names = Counter(path.name for path in paths)
-    return [path.name if names[path.name] == 1 else short(str(path)) for path in paths]
 
 
 def _scored(final_score: float | None, interval: tuple[float, float] | None) -> list[str]:
@@ -56,7 +46,7 @@ def agreement(result: EnsembleResult) -> Table:
          *(Column(str(number), weight=count + 1 - number) for number in range(1, count + 1))],
         title="Agreement",
     )  # fmt: skip
-    for number, (name, each) in enumerate(zip(_names(result), result.systems, strict=True), 1):
+    for number, (name, each) in enumerate(zip(labels(result.systems), result.systems, strict=True), 1):
         others = [None if other == number else f"{value:.0f}" for other, value in enumerate(each.agreement, 1)]
         table.add(number, name, *others)
     return table
@@ -67,13 +57,13 @@ def verdict(result: EnsembleResult) -> Text:
     if result.gain is None or result.gain_ci95 is None or result.p_value is None or result.best is None:
         return Text("The gain is unknown: nothing was compared with a gold. --gold DEV.csv, with files of dev, tells.")
     low, high = result.gain_ci95
-    sure = p_value(result.p_value)
     measured = (
         f"{result.gain + 0.0:+.2f} ({low:+.2f} to {high:+.2f}) beside the best single system, {short(result.best)}, "
-        f"p {sure if sure.startswith('<') else f'= {sure}'}; "
+        f"{p_is(result.p_value)}; "
         f"{result.wins} rows won, {result.ties} tied, {result.losses} lost."
     )
     if result.verdict == "ensemble":
         return Text.assemble(("Ensemble", "bold green"), f": {measured}")
-    few = f" {result.rows} rows are too few to tell a small gain." if result.rows < FEW else ""
+    unsure = result.rows < FEW and result.p_value >= LEVEL
+    few = f" {result.rows} rows are too few to tell a small gain." if unsure else ""
     return Text.assemble(("Do not ensemble", "bold yellow"), f": {measured}{few}")

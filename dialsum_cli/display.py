@@ -62,9 +62,8 @@ def _(result: ScoreResult) -> Iterator[Part]:
     yield Text()
     yield scoreboard.findings(result)
     yield from scoreboard.worst(result)
-    if verified := result.verification:
-        raised = f", and raises on {verified.raised} more" if verified.raised else ""
-        yield Text(f"Verified: rouge 1.0.1 scores {verified.pairs - verified.raised} pairs the same{raised}.")
+    if done := result.verification:
+        yield Text(f"Verified: {scoreboard.verified(done)}")
 
 
 @parts.register

@@ -9,7 +9,7 @@ import regex
 
 from dialsum_cli.metrics.diagnostics import diagnose, repetition_rate
 from dialsum_cli.results import Finding
-from dialsum_cli.text import SPEAKER_TAG, TAG, ends_sentence, foreign_scripts
+from dialsum_cli.text import SPEAKER_TAG, TAG, ends_sentence, foreign_scripts, without_word
 
 SHOWN = 3  # examples of a finding
 REPEATED = 0.2  # share of a summary's eojeol trigrams that stood in it before, from which on it repeats itself
@@ -38,6 +38,9 @@ class Rule:
 RULES: Mapping[str, Rule] = {
     # The file and its rows: one is enough to lose a submission.
     "encoding": Rule("text that is not UTF-8", "save the file as UTF-8"),
+    "nul": Rule("a NUL byte, which no text has", "write the file again, as text in UTF-8"),
+    "decomposed": Rule("decomposed Unicode (NFD): boards count other morphemes in it, and don't find such ids",
+                       "write ids and summaries in NFC: unicodedata.normalize('NFC', text)"),
     "byte_order_mark": Rule("a byte order mark, which strict readers take for a part of the first column's name",
                             "save the file as UTF-8 without BOM"),
     "header": Rule("the header has other columns",
@@ -140,7 +143,7 @@ class Inspector:
         """Look at one summary; `where` names it in the findings."""
         self.summaries += 1
         self.characters += len(summary)
-        if not summary.strip(". \n"):
+        if without_word(summary):
             self.found.add("empty", where)
             return
         # Each rule's cheap half comes first: data may be millions of rows, and next to none has anything to find.
@@ -152,7 +155,9 @@ class Inspector:
             self.found.add("lost_tags", f"{where}: {summary[:20]}…")
         if ("#" in rest or "Person" in rest) and (broken := diagnose(summary, [dialogue], dialogue).broken_tags):
             self.found.add("broken_tags", f"{where}: {broken[0]}")
-        elif _OTHER_WORD.search(rest) and (scripts := foreign_scripts(summary, dialogue)):
+            for tag in broken:  # whose letters are no slip into another language
+                rest = rest.replace(tag, " ")
+        if _OTHER_WORD.search(rest) and (scripts := foreign_scripts(rest, dialogue)):
             name = "foreign_scripts" if scripts.keys() - {"Latin"} else "latin"
             slips = [word for word in _OTHER_WORD.findall(rest) if word not in dialogue]
             self.found.add(name, f"{where}: {', '.join(slips[:SHOWN] or scripts)}")

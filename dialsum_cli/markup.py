@@ -31,5 +31,10 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
     return Html(f"<{name}{given}>" + ("" if name in _VOID else f"{html(*children)}</{name}>"))
 
 
+def readable(value: object) -> str:
+    """A value as text that can be shown: what is no character, such as a terminal's commands, becomes U+FFFD."""
+    return _NO_CHARACTER.sub("\ufffd", str(value))
+
+
 def _escaped(value: object) -> str:
-    return escape(_NO_CHARACTER.sub("\ufffd", str(value)))
+    return escape(readable(value))

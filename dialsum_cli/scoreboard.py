@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from rich.text import Text
 
-from dialsum_cli.results import Piece, ScoreResult, SystemScore
+from dialsum_cli.results import EnsembleSystem, Piece, ScoreResult, SystemScore, Verification
 from dialsum_cli.tables import Column, Table
 
 FEW = 20
@@ -34,7 +34,7 @@ def scores(result: ScoreResult) -> Table:
         caption=f"Final = mean of ROUGE-1/2/L, 0-100. {result.signature}",
     )  # fmt: skip
     floor = max(result.floor.values())
-    for name, system in zip(labels(result), result.systems, strict=True):
+    for name, system in zip(labels(result.systems), result.systems, strict=True):
         below = system.final_score < floor
         table.add(
             name + ("\nbelow the floor" if below else ""), f"{system.final_score:.2f}",
@@ -69,7 +69,7 @@ def too_few(system: SystemScore) -> bool:
 
 def verdicts(result: ScoreResult) -> Iterator[Text]:
     """A sentence for each system but the first: better or worse than that one, by how much and how surely; or tied."""
-    first, *others = labels(result)
+    first, *others = labels(result.systems)
     for name, system in zip(others, result.systems[1:], strict=True):
         if system.difference is None or system.difference_ci95 is None or system.p_value is None:
             continue
@@ -81,7 +81,7 @@ def verdicts(result: ScoreResult) -> Iterator[Text]:
             tied = f"{names[0]} and {names[1]} are tied"
             yield Text(
                 f"{few if too_few(system) else tied}: {_signed(-system.difference)} "
-                f"({_signed(-high)} to {_signed(-low)}) may be chance, p = {p_value(system.p_value)}; {counts}."
+                f"({_signed(-high)} to {_signed(-low)}) may be chance, {p_is(system.p_value)}; {counts}."
             )
             continue
         if system.difference > 0:
@@ -89,16 +89,20 @@ def verdicts(result: ScoreResult) -> Iterator[Text]:
             counts = f"{system.wins} rows won, {system.ties} tied, {system.losses} lost"
         else:
             low, high = -high, -low
-        sure = p_value(system.p_value)
         yield Text(
             f"{names[0]} is better than {names[1]} by {abs(system.difference):.2f} ({low:.2f} to {high:.2f}), "
-            f"p {sure if sure.startswith('<') else f'= {sure}'}; {counts}."
+            f"{p_is(system.p_value)}; {counts}."
         )
 
 
 def p_value(value: float) -> str:
     """A p-value as it is printed."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def p_is(value: float) -> str:
+    """The same in a sentence."""
+    return f"p {'' if value < 0.001 else '= '}{p_value(value)}"
 
 
 def _signed(value: float) -> str:
@@ -110,7 +114,8 @@ def findings(result: ScoreResult) -> Table:
     found = [system.diagnostics for system in result.systems]
     known = found[0].unknown_tags is not None
     table = Table(
-        [Column("", "left"), *(Column(name, "left") for name in labels(result))], title="What the score doesn't tell"
+        [Column("", "left"), *(Column(name, "left") for name in labels(result.systems))],
+        title="What the score doesn't tell",
     )
     if not known:
         table.notes.append(("A dash needs the dialogues: give a gold file that has them, or --dialogues FILE.", "dim"))
@@ -147,7 +152,7 @@ def _counts(numbers: Mapping[str, int]) -> str:
 
 def worst(result: ScoreResult) -> Iterator[Text]:
     """Each system's worst cases, reference above prediction, what only one of them has in marks."""
-    for name, system in zip(labels(result), result.systems, strict=True):
+    for name, system in zip(labels(result.systems), result.systems, strict=True):
         if not system.worst:
             continue
         yield Text.assemble(
@@ -172,9 +177,15 @@ def _marked(pieces: Iterable[Piece]) -> Text:
     return text
 
 
-def labels(result: ScoreResult) -> list[str]:
+def verified(verification: Verification) -> str:
+    """What the package `rouge` says of the same pairs."""
+    raised = f", and raises on {verification.raised} more" if verification.raised else ""
+    return f"rouge 1.0.1 scores {verification.pairs - verification.raised} pairs the same{raised}."
+
+
+def labels(systems: Iterable[SystemScore | EnsembleSystem]) -> list[str]:
     """The systems by the names of their files, longer where these are alike, and numbered where all is alike."""
-    paths = [PurePath(system.path) for system in result.systems]
+    paths = [PurePath(system.path) for system in systems]
     names = Counter(path.name for path in set(paths))
     found = [path.name if names[path.name] == 1 else short(str(path)) for path in paths]
     return [

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from dialsum_cli.markup import Html, html, tag
+from dialsum_cli.markup import Html, html, readable, tag
 
 FOLD = 22  # cells that a text column keeps at least
 PADDING = 3
@@ -36,7 +36,7 @@ class Table:
 
     def add(self, *cells: object, style: str = "") -> None:
         """Add a row; None is shown as a dash."""
-        self.rows.append((["–" if cell is None else str(cell) for cell in cells], style))
+        self.rows.append((["–" if cell is None else readable(cell) for cell in cells], style))
 
     def fitting(self, width: int) -> list[int]:
         """The indices of the columns that fit into `width` cells."""
@@ -64,7 +64,10 @@ class Table:
         for index in shown:
             column = self.columns[index]
             table.add_column(
-                Text(column.header), justify=column.justify, overflow="fold", no_wrap=column.justify == "right"
+                Text(readable(column.header)),
+                justify=column.justify,
+                overflow="fold",
+                no_wrap=column.justify == "right",
             )
         for cells, style in self.rows:
             table.add_row(*(Text(cells[index]) for index in shown), style=style)

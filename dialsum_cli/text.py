@@ -88,6 +88,11 @@ def ends_sentence(text: str) -> bool:
     return bool(_SENTENCE_END.search(text))
 
 
+def without_word(text: str) -> bool:
+    """Whether a text has only periods and blanks, if anything: ROUGE finds no word in it."""
+    return not "".join(text.split()).strip(".")
+
+
 def without_half(text: str) -> str:
     """A text that was cut off, without the half character (U+FFFD as decoders write it) or half tag at its end."""
     text = text.rstrip("\ufffd")

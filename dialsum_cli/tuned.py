@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.text import Text
 
-from dialsum_cli.results import TunedStage, TuneResult, TuneTrial
-from dialsum_cli.scoreboard import FEW, p_value, short
+from dialsum_cli.results import LEVEL, TunedStage, TuneResult, TuneTrial
+from dialsum_cli.scoreboard import FEW, p_is, short
 from dialsum_cli.tables import Column, Table
 
 
@@ -53,15 +53,15 @@ def verdict(stage: TunedStage) -> Text:
         words = f"of {len(stage.trials)} trials none scored above the starting point; keep it."
         return Text.assemble(("No improvement", "bold yellow"), f" in {stage.stage}: {words}")
     low, high = stage.gain_ci95
-    sure = p_value(stage.p_value)
     measured = (
         f"trial {stage.leader} beside the starting point on {stage.held_out} dialogues that the search did not see: "
-        f"{stage.gain + 0.0:+.2f} ({low:+.2f} to {high:+.2f}), p {sure if sure.startswith('<') else f'= {sure}'}; "
+        f"{stage.gain + 0.0:+.2f} ({low:+.2f} to {high:+.2f}), {p_is(stage.p_value)}; "
         f"{stage.wins} rows won, {stage.ties} tied, {stage.losses} lost."
     )
     if stage.verdict == "improvement":
         return Text.assemble(("Improvement", "bold green"), f" in {stage.stage}: {measured}")
-    few = f" {stage.held_out} dialogues are too few to tell a small gain." if stage.held_out < FEW else ""
+    unsure = stage.held_out < FEW and stage.p_value >= LEVEL
+    few = f" {stage.held_out} dialogues are too few to tell a small gain." if unsure else ""
     return Text.assemble(
         ("No improvement", "bold yellow"), f" in {stage.stage}: {measured} Keep the starting point.{few}"
     )

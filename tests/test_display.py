@@ -28,6 +28,7 @@ from dialsum_cli import (
     screen,
     show_batch,
     show_prompt,
+    tuned,
 )
 from dialsum_cli.command import Commands
 from dialsum_cli.console import show
@@ -168,6 +169,19 @@ def returned() -> set[type[Result]]:
     runs += [run for switches in Commands.switches.values() for run in switches.values()]
     names = vars(dialsum_cli.cli)
     return {get_type_hints(run, names)["return"] for run in runs}
+
+
+@pytest.mark.parametrize(
+    ("gain", "p_value", "held_out", "few"),
+    [(-2.0, 0.001, 19, False), (-0.1, 0.4, 19, True), (0.1, 0.4, 19, True), (0.1, 0.4, 20, False)],
+)
+def test_too_few_dialogues_are_an_excuse_for_no_loss_that_is_sure(results, gain, p_value, held_out, few):
+    stage = (
+        results[TuneResult]
+        .stages[0]
+        .model_copy(update={"verdict": "no improvement", "gain": gain, "p_value": p_value, "held_out": held_out})
+    )
+    assert ("too few to tell a small gain" in tuned.verdict(stage).plain) is few
 
 
 def test_this_test_knows_every_result_that_a_command_returns(results):

@@ -369,7 +369,7 @@ def test_a_page_of_scores_tells_what_it_knows():
     assert "Reference 1, the nearest of 3" in reader.text("dt")
     assert "rows with a broken character" in cells
     assert ("Final, best of 3" in rows, cells.count("43.21")) == (True, 3)
-    assert "24 pairs, all equal; 2 on which it raises" in reader.text("p")
+    assert "rouge 1.0.1 scores 22 pairs the same, and raises on 2 more" in reader.text("p")
     footer = dict(zip(*([d for n, d in reader.texts if n == name][-5:] for name in ("dt", "dd")), strict=True))
     assert footer == {
         "signature": "ROUGE-ko|n:12",

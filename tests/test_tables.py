@@ -30,9 +30,9 @@ def test_hangul_and_latin_rows_end_in_the_same_cell(width):
     body = [line.rstrip() for line in shown if "%" in line]
     assert len(body) == 4
     assert len({cell_len(line) for line in body}) == 1
-    for text in ("7.50", "98%", "–"):
-        ends = {cell_len(line[: line.index(text) + len(text)]) for line in body if text in line}
-        assert len(ends) == (1 if text != "7.50" else len(ends))
+    for texts in (["7.50", "15.00", "22.50", "30.00"], ["98%"] * 4, ["–"] * 4):
+        ends = {cell_len(line[: line.index(text) + len(text)]) for line, text in zip(body, texts, strict=True)}
+        assert len(ends) == 1
     assert all(cell_len(line) <= width for line in shown)
 
 

@@ -1,8 +1,9 @@
 """Dialogues: what they are, and how they are read, all at once or one by one."""
 
+import json
 import re
 from array import array
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -14,6 +15,7 @@ from dialsum_cli.data.records import Record, read_records
 from dialsum_cli.errors import DataError
 from dialsum_cli.results import DataFacts
 from dialsum_cli.runs import data_facts
+from dialsum_cli.text import without_word
 
 SUMMARY = re.compile(r"summary\d*")
 NO_SUMMARY = "give a file with a column `summary`, or `summary1`, `summary2`, ..."
@@ -49,7 +51,7 @@ def read_dialogues(
     """
     dialogues: list[Dialogue] = []
     lines: dict[str, int] = {}
-    for record in _records(Path(path), columns, limit, note):
+    for record in _records(path, columns, limit, note):
         check_fname(record, lines)
         dialogue = _dialogue(record)
         if references == "equal":
@@ -74,7 +76,7 @@ def stream_dialogues(
     Raises:
         DataError: names the file, the line and the `fname` of the first other fault.
     """
-    for record in _records(Path(path), columns, limit, note):
+    for record in _records(path, columns, limit, note):
         if not record.text("fname").strip():
             raise record.fault(*NO_FNAME)
         yield _dialogue(record)
@@ -89,24 +91,37 @@ def survey(
 ) -> DataFacts:
     """Read all dialogues once and keep none: whether they are fit to be summarised, and how many there are.
 
-    Takes 8 bytes of memory a row. The SHA-256 is the file's; of a hub data set, that of its ids and dialogues.
+    Takes 8 bytes of memory a row.
 
     Raises:
         DataError: names the file, the line and the `fname` of the first fault; a repeated `fname` comes last.
     """
-    hashes, content = array("q"), sha256()
-    on_hub = named(path) is not None
-    for dialogue in stream_dialogues(path, columns=columns, limit=limit, note=note):
-        hashes.append(hash(dialogue.fname))
-        if on_hub:
-            content.update(f"{dialogue.fname}\0{dialogue.text}\0".encode())
+    hashes = array("q")
+
+    def read() -> Iterator[Dialogue]:
+        for dialogue in stream_dialogues(path, columns=columns, limit=limit, note=note):
+            hashes.append(hash(dialogue.fname))
+            yield dialogue
+
+    facts = facts_of(path, read())
     if _any_twice(hashes):  # the same id, or by rare chance two with one hash: only their lines can tell
         lines: dict[str, int] = {}
-        for record in _records(Path(path), columns, limit, lambda message: None):
+        for record in _records(path, columns, limit, lambda message: None):
             check_fname(record, lines)
-    if on_hub:
-        return DataFacts(path=str(path), sha256=content.hexdigest(), rows=len(hashes))
-    return data_facts(path, len(hashes))
+    return facts
+
+
+def facts_of(path: str | Path, dialogues: Iterable[Dialogue]) -> DataFacts:
+    """Which data these dialogues are, all that were read of them.
+
+    The SHA-256 is the file's; of a data set of the hub, that of the ids, texts and references.
+    """
+    on_hub, content, rows = named(path) is not None, sha256(), 0
+    for each in dialogues:
+        rows += 1
+        if on_hub:
+            content.update(json.dumps((each.fname, each.text, *each.references)).encode())
+    return DataFacts(path=str(path), sha256=content.hexdigest(), rows=rows) if on_hub else data_facts(path, rows)
 
 
 def _any_twice(hashes: "array[int]") -> bool:
@@ -117,7 +132,7 @@ def _any_twice(hashes: "array[int]") -> bool:
 
 
 def _records(
-    path: Path, columns: Mapping[str, str] | None, limit: int | None, note: Callable[[str], None]
+    path: str | Path, columns: Mapping[str, str] | None, limit: int | None, note: Callable[[str], None]
 ) -> Iterator[Record]:
     """The records of dialogues; which columns are ignored is told at the end, once a file."""
     seen: set[str] = set()
@@ -178,7 +193,7 @@ def _check_references(record: Record, references: tuple[str, ...], first: tuple[
     """Refuse references that nothing can be scored by; `first` are those of the first row."""
     if not references:
         raise record.fault("there is no summary to compare with", NO_SUMMARY)
-    if not all(reference.strip(". \t\n") for reference in references):
+    if any(map(without_word, references)):
         raise record.fault("a summary to compare with has only periods", "mend it, or remove that row")
     if first is not None and len(references) != len(first):
         summaries = f"{len(references)} summar{'ies' if len(references) > 1 else 'y'}"

@@ -12,9 +12,9 @@ FILES = (".csv", ".jsonl", ".parquet")
 
 
 def named(path: str | Path) -> tuple[str, str | None] | None:
-    """The data set and the split that are meant; None where a file is, which goes before a data set of that name."""
-    found = NAME.fullmatch(str(path))
-    if not found or Path(path).is_file() or Path(path).suffix.lower() in FILES:
+    """The data set and the split that are meant by a text; None for a `Path`, and where there is a file or folder."""
+    found = NAME.fullmatch(path) if isinstance(path, str) else None
+    if not found or Path(path).exists() or Path(path).suffix.lower() in FILES:
         return None
     return found[1], found[2]
 

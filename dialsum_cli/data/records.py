@@ -5,8 +5,8 @@ import json
 import sys
 import unicodedata
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -22,7 +22,7 @@ from dialsum_cli.errors import DataError
 class Record:
     """One row under our column names; `line` is where it starts in its file (for Parquet: the row's number)."""
 
-    path: Path
+    path: str | Path
     line: int
     values: dict[str, object]
 
@@ -46,13 +46,13 @@ class Record:
         return _fault(self.path, self.line, self.values.get("fname"), what, remedy)
 
 
-def _fault(path: Path, line: int, fname: object, what: str, remedy: str) -> DataError:
+def _fault(path: str | Path, line: int, fname: object, what: str, remedy: str) -> DataError:
     name = shorten(str(fname), 60, placeholder="...") if isinstance(fname, str | int) else ""
     return DataError(f"'{path}' line {line}{f' ({name})' if name else ''}: {what}", remedy)
 
 
 def read_records(
-    path: Path,
+    path: str | Path,
     columns: Mapping[str, str],
     required: Sequence[str],
     note: Callable[[str], None],
@@ -67,10 +67,33 @@ def read_records(
         DataError: an unreadable file, a missing column, an unparsable line.
     """
     normalised = 0
-    try:
-        for record in islice(_reader(path)(path, columns, required), limit):
-            normalised += _normalise(record.values)
+    for record in raw_records(path, columns, required, limit):
+        normalised += _normalise(record.values)
+        yield record
+    if normalised:
+        note(f"'{path}': {normalised} rows held decomposed Unicode and were normalised to NFC")
+
+
+def raw_records(
+    path: str | Path, columns: Mapping[str, str], required: Sequence[str], limit: int | None = None
+) -> Iterator[Record]:
+    """What `read_records` reads, its text as it stands there.
+
+    Raises:
+        DataError: as `read_records`.
+    """
+    with _told(path):
+        reader = _reader(path)
+        for record in islice(reader(path, columns, required), limit):
+            _refuse_nul(path, record.line, record.values.items())
             yield record
+
+
+@contextmanager
+def _told(path: str | Path) -> Iterator[None]:
+    """Why a file can't be read as an error of ours."""
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(f"there is no file '{path}'", "check the path") from None
     except OSError as error:
@@ -78,9 +101,7 @@ def read_records(
             f"can't read '{path}': {error.strerror or error}", "check the path and its permissions"
         ) from None
     except UnicodeDecodeError:
-        raise _not_utf8(path) from None
-    if normalised:
-        note(f"'{path}': {normalised} rows held decomposed Unicode and were normalised to NFC")
+        raise _not_utf8(Path(path)) from None
 
 
 def column_names(path: Path) -> list[str]:
@@ -90,24 +111,21 @@ def column_names(path: Path) -> list[str]:
         DataError: the file can't be read, or has none.
     """
     if path.suffix.lower() == ".csv" and path.is_file():
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                return [_name(cell) for cell in next(csv.reader(file), [])]
-        except UnicodeDecodeError:
-            raise _not_utf8(path) from None
+        with _told(path), closing(_csv_rows(path)) as rows:
+            return _header(path, rows)
     first = next(read_records(path, {}, (), lambda message: None, limit=1), None)
     if first is None:
         raise DataError(f"'{path}' has no rows", "give a file with at least one row")
     return [*first.values]
 
 
-def _reader(path: Path) -> Callable[[Path, Mapping[str, str], Sequence[str]], Iterator[Record]]:
+def _reader(path: str | Path) -> Callable[[str | Path, Mapping[str, str], Sequence[str]], Iterator[Record]]:
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     if named(path):
         return _read_hub
-    if path.is_dir():
+    if Path(path).is_dir():
         raise DataError(f"'{path}' is a folder", "give a CSV, JSONL or Parquet file")
-    reader = readers.get(path.suffix.lower())
+    reader = readers.get(Path(path).suffix.lower())
     if reader is None:
         raise DataError(f"'{path}' is neither .csv nor .jsonl nor .parquet", "give a file of one of these kinds")
     return reader
@@ -172,7 +190,7 @@ def _mapping(theirs: Mapping[str, str], missing: Sequence[str], found: Sequence[
 
 
 def _names(
-    path: Path, line: int, found: Sequence[str], columns: Mapping[str, str], required: Sequence[str]
+    path: str | Path, line: int, found: Sequence[str], columns: Mapping[str, str], required: Sequence[str]
 ) -> dict[str, str]:
     """Our name -> the file's, once every column that is asked for is known to be there, and to be one."""
     theirs = {name: name for name in required} | {ours: _name(name) for ours, name in columns.items()}
@@ -182,7 +200,7 @@ def _names(
             f"'{path}' line {line}: no column {' and no '.join(f'`{theirs[ours]}`' for ours in missing)}; "
             f"there are {there}",
             "separate the columns by commas"
-            if len(found) == 1 and path.suffix.lower() == ".csv"
+            if len(found) == 1 and Path(path).suffix.lower() == ".csv"
             else f"rename it, or add --columns {quote(_mapping(theirs, missing, found))}",
         )
     if repeated := next((name for name in found if name and found.count(name) > 1), None):
@@ -209,43 +227,63 @@ def long_fields() -> Iterator[None]:
 _limits: list[int] = []  # of files that are being read, in whatever order they are closed
 
 
-def _read_csv(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig", newline="") as file, long_fields():
+def _csv_rows(path: str | Path) -> Generator[tuple[int, list[str]], None, None]:
+    """The rows of a CSV file, the header and empty lines among them, each with the line where it starts."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as file, long_fields():
         rows = csv.reader(file, strict=True)
         line = 1
         try:
-            header = [_name(cell) for cell in next(rows, [])]
-            if not header:
-                raise DataError(f"'{path}' line 1: empty", "give a CSV file with a header")
-            _refuse_nul(path, 1, header)
-            names = _names(path, 1, header, columns, required)
-            places = {ours: header.index(theirs) for ours, theirs in names.items()}
-            line = rows.line_num + 1
             for row in rows:
-                _refuse_nul(path, line, row)
-                if row and len(row) != len(header):
-                    fname = row[places["fname"]] if places["fname"] < len(row) else None
-                    raise _fault(
-                        path,
-                        line,
-                        fname,
-                        f"{len(row)} field{'s' * (len(row) > 1)} where the header has {len(header)}",
-                        "put fields that hold a comma, a quote or a line break in double quotes",
-                    )
-                if row:
-                    yield Record(path, line, {ours: row[place] for ours, place in places.items()})
+                yield line, row
                 line = rows.line_num + 1
         except csv.Error as error:
             raise DataError(f"'{path}' line {line}: {error}", "mend the quotes of the row that starts there") from None
 
 
-def _refuse_nul(path: Path, line: int, row: Sequence[str]) -> None:
-    if "\0" in "".join(row):
-        raise DataError(f"'{path}' line {line}: holds a NUL byte: no text file", "give a CSV file in UTF-8")
+def _header(path: str | Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+    """The names of a CSV file's columns, which its first line has to hold."""
+    _, cells = next(rows, (1, []))
+    if not cells:
+        raise DataError(f"'{path}' line 1: empty", "give a CSV file with a header")
+    _refuse_nul(path, 1, cells)
+    return [_name(cell) for cell in cells]
 
 
-def _read_jsonl(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig") as file:
+def _read_csv(path: str | Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
+    with closing(_csv_rows(path)) as rows:
+        header = _header(path, rows)
+        names = _names(path, 1, header, columns, required)
+        places = {ours: header.index(theirs) for ours, theirs in names.items()}
+        for line, row in rows:
+            if row and len(row) != len(header):
+                fname = dict(zip(header, row, strict=False)).get(names.get("fname", ""))
+                raise _fault(
+                    path,
+                    line,
+                    fname,
+                    f"{len(row)} field{'s' * (len(row) > 1)} where the header has {len(header)}",
+                    "put fields that hold a comma, a quote or a line break in double quotes",
+                )
+            if row:
+                yield Record(path, line, {ours: row[place] for ours, place in places.items()})
+
+
+def _refuse_nul(path: str | Path, line: int, values: Iterable[object]) -> None:
+    if any(map(_holds_nul, values)):
+        raise DataError(f"'{path}' line {line}: holds a NUL byte: no text file", "give a text file in UTF-8")
+
+
+def _holds_nul(value: object) -> bool:
+    """Whether there is one in a text, or in one within lists and mappings."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        value = [*value.items()]
+    return isinstance(value, list | tuple) and any(map(_holds_nul, value))
+
+
+def _read_jsonl(path: str | Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
+    with Path(path).open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, 1):
             if not text.strip():
                 continue
@@ -264,7 +302,7 @@ def _read_jsonl(path: Path, columns: Mapping[str, str], required: Sequence[str])
             yield Record(path, line, {ours: row[theirs] for ours, theirs in names.items()})
 
 
-def _read_parquet(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
+def _read_parquet(path: str | Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -283,7 +321,7 @@ def _read_parquet(path: Path, columns: Mapping[str, str], required: Sequence[str
         raise DataError(f"'{path}' is no Parquet file: {why}", "write it again") from None
 
 
-def _read_hub(path: Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
+def _read_hub(path: str | Path, columns: Mapping[str, str], required: Sequence[str]) -> Iterator[Record]:
     header, rows = open_data_set(path)
     header = [_name(name) for name in header]
     names = _names(path, 1, header, columns, required)

@@ -4,11 +4,11 @@ import csv
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
-from dialsum_cli.data.records import long_fields, read_records
+from dialsum_cli.data.records import long_fields, raw_records
 from dialsum_cli.data.template import INDEX
 from dialsum_cli.data.writing import SINKS, Layout
 from dialsum_cli.errors import DataError
@@ -112,25 +112,34 @@ def _places(header: Sequence[str], layout: Layout | None, fault: Fault) -> tuple
 
 
 def _row(line: int, row: Sequence[str], width: int, places: tuple[int, int], fault: Fault) -> Row:
-    fname, summary = ((normalize("NFC", row[place]) if place < len(row) else "") for place in places)
+    fname, summary = (row[place] if place < len(row) else "" for place in places)
+    found = _composed(line, fname, summary, fault)
     whole = True
     for name, broken, what in (
-        ("fields", len(row) != width, f"{len(row)} where the header has {width}"),
-        ("encoding", any(map(_UNDECODED.search, row)), "not UTF-8"),
-        ("encoding", any("\0" in cell for cell in row), "a NUL byte"),
+        ("fields", len(row) != width, f": {len(row)} where the header has {width}"),
+        ("encoding", any(map(_UNDECODED.search, row)), ": not UTF-8"),
+        ("nul", any("\0" in cell for cell in row), ""),
     ):
         if broken:
-            fault(name, f"{Row(line, fname, None).where}: {what}")
+            fault(name, f"{found.where}{what}")
             whole = False
-    return Row(line, fname, summary if whole else None)
+    return found if whole else replace(found, summary=None)
+
+
+def _composed(line: int, fname: str, summary: str, fault: Fault) -> Row:
+    """A row in NFC, as all that it is held beside."""
+    row = Row(line, normalize("NFC", fname), normalize("NFC", summary))
+    if (row.fname, row.summary) != (fname, summary):
+        fault("decomposed", row.where)
+    return row
 
 
 def _read_strictly(path: Path, layout: Layout, fault: Fault) -> Iterator[Row]:
     """JSONL and Parquet, which go on after no fault."""
     columns = {"fname": layout.fname, "summary": layout.summary}
     try:
-        for record in read_records(path, columns, (), lambda message: None):
-            yield Row(record.line, record.text("fname"), record.text("summary"))
+        for record in raw_records(path, columns, ()):
+            yield _composed(record.line, record.text("fname"), record.text("summary"), fault)
     except DataError as error:
         said = str(error).removeprefix(f"'{path}' ")
         fault("header" if "no column" in said else "unreadable", said)

@@ -34,8 +34,12 @@ def read_layout(path: Path) -> Layout:
     return Layout(tuple(names), fname, summary, index, int(start) if start.isdecimal() else 0)
 
 
-def order_of(path: Path, layout: Layout, fnames: Callable[[], Iterable[str]], data: str) -> dict[str, int] | None:
+def order_of(
+    path: Path, layout: Layout, fnames: Callable[[], Iterable[str]], data: str, *, limit: int | None = None
+) -> dict[str, int] | None:
     """Where each id of the data stands in the template; None where it has no rows, or has them in the data's order.
+
+    With a `limit`, the data are a part of what the template has ids of.
 
     Raises:
         DataError: names ids that only one of the two has, or that the template has twice.
@@ -49,13 +53,14 @@ def order_of(path: Path, layout: Layout, fnames: Callable[[], Iterable[str]], da
     if not lines:
         return None
     known = set(fnames())
-    missing, extra = [fname for fname in fnames() if fname not in lines], [name for name in lines if name not in known]
+    missing = [fname for fname in fnames() if fname not in lines]
+    extra = [fname for fname in lines if fname not in known] if limit is None else []
     faults = [f"lacks {some_ids(missing)}"] * bool(missing) + [f"has {some_ids(extra)} that the data lack"] * bool(
         extra
     )
     if faults:
         raise DataError(f"'{path}' {' and '.join(faults)} ('{data}')", "give the template and the data of one contest")
-    return {fname: place for place, fname in enumerate(lines)}
+    return {fname: place for place, fname in enumerate(filter(known.__contains__, lines))}
 
 
 def _rows(path: Path, layout: Layout) -> Iterator[Record]:

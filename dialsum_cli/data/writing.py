@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -120,16 +121,35 @@ class Submission:
         return [cells[column] for column in layout.columns]
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before hours of work and not after, an output that will not be written.
+def check_output(path: Path, *, overwrite: bool, read: Iterable[Path] = ()) -> None:
+    """Refuse, before hours of work and not after, a submission that will not be written.
 
     Raises:
-        RequestError: it exists, and `overwrite` is False; or its ending says no format.
+        RequestError: as `check_place`; or its ending says no format.
     """
     if path.suffix.lower() not in SINKS:
         raise RequestError(f"'{path}' is neither .csv nor .jsonl nor .parquet", "give the output one of these endings")
-    if path.exists() and not overwrite:
+    check_place(path, overwrite=overwrite, read=read)
+
+
+def check_place(path: Path, *, overwrite: bool, read: Iterable[Path] = ()) -> None:
+    """Refuse, before any work, a file that can't be written, or that would replace what the work reads.
+
+    Raises:
+        RequestError: it is one of `read`, or in a folder of these; it exists, and `overwrite` is False; it is a folder,
+            or in one that can't be written.
+    """
+    target = path.resolve()
+    if any(target.is_relative_to(each.resolve()) for each in read):
+        raise RequestError(f"'{path}' is one of the files to read", "give another name to write to")
+    if target.is_dir():
+        raise RequestError(f"'{path}' is a folder", "give the name of a file")
+    if target.exists() and not overwrite:
         raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
+    folder = next(each for each in target.parents if each.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        why = "may not be written to" if folder.is_dir() else "is no folder"
+        raise RequestError(f"can't write '{path}': '{folder}' {why}", "choose another place")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import regex
 
 from dialsum_cli.results import Diagnostics
-from dialsum_cli.text import TAG, TAG_NAMES, ends_sentence, foreign_scripts, korean_ratio, tag_fidelity
+from dialsum_cli.text import TAG, TAG_NAMES, ends_sentence, foreign_scripts, korean_ratio, tag_fidelity, without_word
 
 _NAMES = "|".join(TAG_NAMES)
 # Half a tag, one with blanks in it, or one that DialogSum doesn't know; a hashtag (`#여행`) and `Email로` are none.
@@ -75,7 +75,7 @@ def diagnose(
         broken_characters=summary.count("\ufffd"),
         korean_ratio=korean_ratio(summary, dialogue) if dialogue else None,
         foreign_scripts=foreign_scripts(summary, dialogue) if dialogue else None,
-        cut_off=bool(summary.strip(". \n")) and not ends_sentence(summary),
+        cut_off=not without_word(summary) and not ends_sentence(summary),
         unsupported_names=_unsupported(names(summary), "".join(dialogue.split())) if dialogue and names else None,
         unsupported_numbers=_unsupported(_numbers(summary), _numbers(dialogue)) if dialogue else None,
     )

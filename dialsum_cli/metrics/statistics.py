@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-LEVEL = 0.05
-"""A difference with a p-value of this or more may be chance: the two systems are tied."""
+from dialsum_cli.results import LEVEL as LEVEL
 
 _BLOCK = 1 << 14
 """Random numbers drawn at once, or one per item if that is more: enough to be fast, little beside the items."""

@@ -25,8 +25,22 @@ KINDS: Mapping[str, tuple[Command, type[RunResult]]] = {
     "stage": ("tune", TuneResult),
 }
 """By an option that no other of these commands has: it tells whose settings a file holds."""
+FILES = ("config", "data", "dev", "output", "prompt", "template", "train")
+"""Options that may name a file."""
 SHOWN = 3
 T = TypeVar("T")
+
+
+class Options(BaseModel):
+    """What is read of a run's options, whatever else they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    columns: dict[str, str] | None = None
+    template: str | None = None
+    model: str | None = None
+    models: list[str] | None = None
+    average_logits: list[str] | None = None
 
 
 class Provenance(BaseModel):
@@ -76,8 +90,7 @@ def read_run(path: Path) -> RunFolder:
     [(command, result_class)] = found
     provenance = _read(path / "provenance.json", Provenance.model_validate_json) or Provenance()
     parse: Callable[[str], RunResult] = result_class.model_validate_json
-    log = path / "log.txt"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    lines = _read(path / "log.txt", str.splitlines, errors="replace")
     data = provenance.data.get("dev") if isinstance(provenance.data, dict) else provenance.data
     return RunFolder(
         path=path,
@@ -107,17 +120,19 @@ def _no_run(path: Path) -> DataError:
     return DataError(f"'{path}' is no run folder: it has no settings.yaml", remedy)
 
 
-def _read(path: Path, parse: Callable[[str], T]) -> T | None:
+def _read(path: Path, parse: Callable[[str], T], errors: str = "strict") -> T | None:
     """A file of a run, or None where there is none."""
-    if not path.is_file():
-        return None
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8", errors=errors)) if path.is_file() else None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         fault = f"{place}: {first['msg']}" if place else first["msg"]
-    except (ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise DataError(
+            f"can't read '{path}': {error.strerror}", "check its permissions, or leave that run out"
+        ) from None
+    except (ValueError, csv.Error, yaml.YAMLError) as error:
         fault = " ".join(str(error).split())
     raise DataError(f"'{path}' is malformed: {fault}", "leave that run out, or run its command again")
 
@@ -126,11 +141,15 @@ def _mapping(text: str) -> dict[str, Any]:
     values = yaml.safe_load(text)
     if not isinstance(values, dict):
         raise ValueError("it holds no options")
+    Options.model_validate(values)
     return values
 
 
 def _history(text: str) -> list[dict[str, float]]:
-    rows = csv.DictReader(text.splitlines(), strict=True)
+    rows = list(csv.DictReader(text.splitlines(), strict=True))
+    for number, row in enumerate(rows, 2):
+        if None in row or not row.get("step"):
+            raise ValueError(f"line {number}: {'more fields than the header has' if None in row else 'no step'}")
     return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
 
@@ -199,6 +218,14 @@ def asked(run: RunFolder) -> str:
     """The models that a run's settings name."""
     named = run.settings.get("models") or run.settings.get("average_logits") or [run.settings.get("model")]
     return str(run.settings.get("api_model") or ", ".join(map(str, named)))
+
+
+def files_of(run: RunFolder) -> Iterator[Path]:
+    """What a run holds, has read or has written: its folder, and the files that its options name."""
+    yield run.path
+    yield from (Path(run.settings[name]) for name in FILES if isinstance(run.settings.get(name), str))
+    if isinstance(run.result, PredictResult):
+        yield from run.result.samples
 
 
 def remarks(run: RunFolder) -> Iterator[str]:

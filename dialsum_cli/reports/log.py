@@ -18,21 +18,25 @@ INTRODUCTION = (
     "`dialsum report RUN_DIR... --markdown` adds a row for each run, found again by its folder. The last column is "
     "yours: a row in which it is filled stays as it is.\n\n"
 )
+UNFINISHED = "unfinished"
+_SCORE = HEADER.index("Final score (95 %)")
 UNTOLD = {"config", "data", "columns", "train", "dev", "model", "models", "output", "output_dir", "overwrite", "resume",
           "template", "keep_samples", *options.TrackingSettings.model_fields,
           *options.DiskSettings.model_fields}  # fmt: skip
 """Options that a row doesn't tell: they have cells of their own, or change nothing of what is written."""
 _CELL = re.compile(r"\|((?:\\.|[^|\\])*)")
-_SPECIAL = re.compile(r"([\\|<*`\[])")
+_SPECIAL = re.compile(r"([\\|<*`\[_~&$])")
+_UNSHOWN = re.compile(r"[^\S ]|\s(?=\s|\Z)|(?<!\S)\s|[\ud800-\udfff]")  # blanks that Markdown folds, and no text
+_WRITTEN = re.compile(r"\\(.)|&#([0-9]+);")
 
 
-def read_log(path: Path | None) -> str | None:
+def read_log(path: Path) -> str | None:
     """The experiment log as it is, its line ends too; None where there is none.
 
     Raises:
         DataError: it can't be read.
     """
-    if path is None or not path.exists():
+    if not path.exists():
         return None
     try:
         return path.read_bytes().decode("utf-8")
@@ -53,7 +57,7 @@ def updated(log: str | None, rows: Mapping[str, Sequence[str]], name: str) -> st
     """
     log = INTRODUCTION + _row(HEADER) + "\n|" + "---|" * len(HEADER) + "\n" if log is None else log
     lines = log.split("\n")
-    ours = {_cell(folder): (folder, *cells, "") for folder, cells in rows.items()}
+    ours = {folder: [*map(_cell, (folder, *cells, ""))] for folder, cells in rows.items()}
     at = next((number for number, line in enumerate(lines) if _cells(line) == list(HEADER)), None)
     if at is None or at + 1 == len(lines):
         raise DataError(
@@ -66,11 +70,13 @@ def updated(log: str | None, rows: Mapping[str, Sequence[str]], name: str) -> st
             raise DataError(
                 f"'{name}' line {end + 1}: {len(cells)} cells where the log has {len(HEADER)}", "mend that row"
             )
-        if (fresh := ours.pop(cells[0], None)) and not cells[-1]:
-            lines[end] = _row(map(_cell, fresh)) + "\r" * lines[end].endswith("\r")
+        if (fresh := ours.pop(_text(cells[0]), None)) and not cells[-1]:
+            if cells[_SCORE] != UNFINISHED:  # a score that was known stays, though its summaries are no more
+                fresh[_SCORE] = fresh[_SCORE] or cells[_SCORE]
+            lines[end] = _row(fresh) + "\r" * lines[end].endswith("\r")
         end += 1
     ending = "\r" if lines[at].endswith("\r") else ""
-    added = [_row(map(_cell, row)) + ending for row in ours.values()]
+    added = [_row(row) + ending for row in ours.values()]
     if end == len(lines) and added:  # the table was the end, without a line feed
         added.append("")
     return "\n".join([*lines[:end], *added, *lines[end:]])
@@ -89,13 +95,18 @@ def _cells(line: str) -> list[str]:
 
 def _cell(text: str) -> str:
     """Text as a cell shows it, to the letter."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _UNSHOWN.sub(lambda found: f"&#{ord(found[0])};", _SPECIAL.sub(r"\\\1", text))
+
+
+def _text(cell: str) -> str:
+    """What a cell says, whether `_cell` wrote it, or somebody who escapes less."""
+    return _WRITTEN.sub(lambda found: found[1] or chr(int(found[2])), cell)
 
 
 def rows_of(runs: Iterable[ReportedRun], log: Path) -> Iterator[tuple[str, Sequence[str]]]:
     """Each run's cells for `updated` by its folder, as it is found from the log's."""
     for run in runs:
-        score = "" if run.finished else "unfinished"
+        score = "" if run.finished else UNFINISHED
         if run.final_score is not None and run.ci95:
             score = f"{run.final_score:.2f} ({run.ci95[0]:.1f}–{run.ci95[1]:.1f})"
         folder = Path(os.path.relpath(run.folder.resolve(), log.resolve().parent)).as_posix()

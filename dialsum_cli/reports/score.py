@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dialsum_cli.reports.charts import Bar, Bars, Histogram, Mark, Scatter
 from dialsum_cli.reports.page import Difference, Differences, Facts, Grid, Page, Paragraph, Section
 from dialsum_cli.results import ScoredItems, ScoreResult, SystemItems, SystemScore
-from dialsum_cli.scoreboard import FEW, findings, labels, p_value, too_few, verdict
+from dialsum_cli.scoreboard import FEW, findings, labels, p_value, too_few, verdict, verified
 from dialsum_cli.tables import Column, Table
 
 TOPICS = 15
@@ -43,7 +43,7 @@ def score_page(
     """
     if result.items is None:
         raise ValueError("a page is made of a result with its items")
-    systems = list(map(_System, labels(result), result.systems, result.items.systems))
+    systems = list(map(_System, labels(result.systems), result.systems, result.items.systems))
     heading = "Scores" if result.tokenizer == "mecab" else f"Scores by {result.tokenizer}, not by morphemes"
     return Page(
         "dialsum score · " + ", ".join(system.name for system in systems),
@@ -122,9 +122,7 @@ def _empty(systems: Sequence[_System]) -> Iterator[Paragraph]:
 
 def _verified(result: ScoreResult) -> Iterator[Paragraph]:
     if done := result.verification:
-        yield Paragraph(
-            f"Scored again by the package rouge 1.0.1: {done.pairs} pairs, all equal; {done.raised} on which it raises."
-        )
+        yield Paragraph(f"Verified: {verified(done)}")
 
 
 def _findings(result: ScoreResult) -> Iterator[Table | Paragraph]:

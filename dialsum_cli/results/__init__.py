@@ -1,6 +1,7 @@
 """What the commands return."""
 
 from dialsum_cli.results.base import (
+    LEVEL,
     DataFacts,
     Result,
     Scores,
@@ -63,6 +64,7 @@ from dialsum_cli.results.tuning import (
 )
 
 __all__ = [
+    "LEVEL",
     "BatchesResult",
     "CacheCleanResult",
     "CachedModel",

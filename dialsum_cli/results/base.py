@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
 
 
+LEVEL = 0.05
+"""A difference with a p-value of this or more may be chance: the two systems are tied."""
+
+
 class Result(BaseModel):
     """A result: plain values, JSON by `model_dump_json`, a data frame by `to_frame`.
 

@@ -75,7 +75,7 @@ def _places(settings: CheckSettings, layout: Layout | None, reporter: Reporter) 
     survey(settings.data, columns=settings.columns, limit=settings.limit, note=reporter.note)  # refuses repeated ids
     places = {dialogue.fname: place for place, dialogue in enumerate(_stream(settings))}
     if settings.template and layout:
-        return order_of(settings.template, layout, lambda: places, settings.data) or places
+        return order_of(settings.template, layout, lambda: places, settings.data, limit=settings.limit) or places
     return places
 
 

@@ -44,13 +44,11 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
         DialsumError: Mecab's dictionary is another one, or the output can't be written.
     """
     reporter = reporter or QuietReporter()
-    if settings.output.resolve() in {path.resolve() for path in (*settings.files, *settings.gold)}:
-        raise RequestError(f"'{settings.output}' is one of the files to read", "give another name to write to")
     if settings.refs != "mean" and not settings.gold:
         raise RequestError(
             f"--refs {settings.refs} means nothing without --gold", "leave it out, or add --gold DEV.csv"
         )
-    check_output(settings.output, overwrite=settings.overwrite)
+    check_output(settings.output, overwrite=settings.overwrite, read=[*settings.files, *settings.gold])
     tokenizer = tokenizer_named(settings.tokenizer, allow_other_dictionary=settings.allow_other_dictionary)
     if tokenizer.dictionary not in ("none", DICTIONARY):
         reporter.warn(f"Mecab's dictionary is {tokenizer.dictionary}, not {DICTIONARY}: compare with nothing else")

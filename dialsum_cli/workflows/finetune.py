@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 from dialsum_cli import processes, registry
 from dialsum_cli.caches.downloads import Before, forget_downloads
 from dialsum_cli.data.checks import check_data
-from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.data.dialogues import facts_of, read_dialogues
 from dialsum_cli.errors import DataError, DialsumError, RequestError, one_line
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import DataCheckResult, DataFacts, FinetuneResult, FinetuneRun
-from dialsum_cli.runs import data_facts
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.tracking import Tracking
 
@@ -46,8 +45,9 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
     runs = []
     for spec in specs:
         try:
-            runs.append(job.finetune_one(spec))
+            run = job.finetune_one(spec)
             processes.wait()  # a model that failed in one process has failed in all
+            runs.append(run)
         except Exception as error:  # whatever one model raises is its row, and the others go on
             line = one_line(error)
             if not isinstance(error, processes.ElsewhereError):
@@ -76,7 +76,7 @@ def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[Mode
     load_prompt(settings.prompt)
     train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
     dev = read_dialogues(settings.dev, columns=settings.columns, references="equal", note=reporter.note)
-    facts = {"train": data_facts(settings.train, len(train)), "dev": data_facts(settings.dev, len(dev))}
+    facts = {"train": facts_of(settings.train, train), "dev": facts_of(settings.dev, dev)}
     _check_launch(facts)
     scorer = Scorer([dialogue.references for dialogue in dev], seed=settings.seed)
     tracked = settings if processes.is_first() else settings.model_copy(update={"wandb": "off"})

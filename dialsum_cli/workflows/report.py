@@ -4,10 +4,10 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.data.submissions import align, read_submission
 from dialsum_cli.data.template import read_layout
-from dialsum_cli.data.writing import Layout
+from dialsum_cli.data.writing import Layout, check_place
 from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.metrics.differences import differences
 from dialsum_cli.metrics.morphemes import Tokenizer, tokenizer
@@ -15,7 +15,7 @@ from dialsum_cli.metrics.rouge import PreparedText, rouge
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.metrics.statistics import LEVEL, bootstrap_interval, compare, holm
 from dialsum_cli.reporter import QuietReporter, Reporter
-from dialsum_cli.reports.folders import RunFolder, System, asked, read_run, remarks, systems_of
+from dialsum_cli.reports.folders import RunFolder, System, asked, files_of, read_run, remarks, systems_of
 from dialsum_cli.reports.log import read_log, rows_of, updated
 from dialsum_cli.reports.page import render
 from dialsum_cli.reports.runs import Lowest, runs_page
@@ -38,19 +38,20 @@ def report(settings: ReportSettings, reporter: Reporter | None = None) -> Report
 
     Raises:
         DataError: a folder is no run, a file in one is damaged, or the Markdown file is no such log.
-        RequestError: the page exists, or is the log.
+        RequestError: the page exists; or page or log can't be written, is the other one, or would replace what a run
+            holds, has read or has written.
         MissingPartError: Mecab isn't installed as it has to be.
         DialsumError: Mecab's dictionary is another one, or a file can't be written.
     """
     reporter = reporter or QuietReporter()
-    if settings.output.exists() and not settings.overwrite:
-        raise RequestError(f"'{settings.output}' exists already", "add --overwrite, or give another name")
     if settings.markdown and settings.markdown.resolve() == settings.output.resolve():
         raise RequestError(f"'{settings.output}' can't be both page and log", "give --output another name")
     folders = [read_run(path) for path in settings.run_dirs]
-    log = read_log(settings.markdown)
+    read = [path for folder in folders for path in files_of(folder)]
+    check_place(settings.output, overwrite=settings.overwrite, read=read)
     if settings.markdown:
-        updated(log, {}, str(settings.markdown))  # refuses what is no log before any work
+        check_place(settings.markdown, overwrite=True, read=read)
+        updated(read_log(settings.markdown), {}, str(settings.markdown))  # refuses what is no log before any work
     bench = _Bench(settings)
     boards: dict[tuple[object, ...], list[System]] = {}
     for system in (each for folder in folders for each in systems_of(folder)):
@@ -69,6 +70,7 @@ def report(settings: ReportSettings, reporter: Reporter | None = None) -> Report
     )  # fmt: skip
     write_atomically(settings.output, render(runs_page(result, folders, bench.lowest)), overwrite=settings.overwrite)
     if settings.markdown:
+        log = read_log(settings.markdown)  # in which somebody may have written meanwhile
         content = updated(log, dict(rows_of(result.runs, settings.markdown)), str(settings.markdown))
         write_atomically(settings.markdown, content, overwrite=True)
     return result
@@ -86,7 +88,7 @@ class _Bench:
     def judge(self, systems: Sequence[System]) -> None:
         """Systems of the same data; a baseline that several runs have counts once."""
         known_baselines: set[tuple[str, ...]] = set()
-        gold = self._gold(systems[0]) if any(system.file for system in systems) else []
+        gold = self._gold(systems) if any(system.file for system in systems) else []
         scorer = Scorer([each.references for each in gold], seed=self.settings.seed) if gold else None
         scored: list[tuple[ReportedSystem, Score | None]] = []
         for system in systems:
@@ -103,16 +105,19 @@ class _Bench:
         scored.sort(key=lambda each: -each[0].final_score)
         self.rows += _compared(scored, self.settings.seed)
 
-    def _gold(self, system: System) -> list[Dialogue]:
-        """The dialogues with their references; none where they aren't what they were."""
-        facts = system.data
-        try:
-            if data_facts(facts.path, facts.rows).sha256 != facts.sha256:
-                raise DataError(f"'{facts.path}' has changed since")
-            return read_dialogues(facts.path, columns=system.gold_columns, limit=facts.rows, references="equal")
-        except (OSError, DataError) as error:
-            self.notes.append(f"{system.label}: no test and no worst cases, as {_reason(error)}.")
-            return []
+    def _gold(self, systems: Sequence[System]) -> list[Dialogue]:
+        """The dialogues with their references, from where any of the systems had them; none where they have changed."""
+        reasons = []
+        for facts in {system.data.path: system.data for system in systems}.values():
+            try:
+                gold = read_dialogues(facts.path, columns=systems[0].gold_columns, limit=facts.rows, references="equal")
+                if facts_of(facts.path, gold).sha256 == facts.sha256:
+                    return gold
+                reasons.append(f"'{facts.path}' has changed since")
+            except (OSError, DataError) as error:
+                reasons.append(_reason(error))
+        self.notes.append(f"{systems[0].label}: no test and no worst cases, as {'; '.join(reasons)}.")
+        return []
 
     def _texts(self, system: System, gold: Sequence[Dialogue]) -> list[str]:
         """A system's summaries in the order of the gold; none where they aren't what they were."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues, read_gold, read_gold_dialogues
 from dialsum_cli.data.submissions import align, columns_by_file, read_submission
+from dialsum_cli.data.writing import check_place
 from dialsum_cli.errors import RequestError
 from dialsum_cli.metrics.diagnostics import ItemDiagnostics, diagnose, summarise, swap_speakers
 from dialsum_cli.metrics.differences import differences
@@ -129,12 +130,11 @@ def _inputs(settings: ScoreSettings) -> list[Path]:
 
 
 def _check_outputs(settings: ScoreSettings) -> None:
-    read = {path.resolve() for path in _inputs(settings)}
-    for path in filter(None, (settings.per_item, settings.report)):
-        if path.resolve() in read:
-            raise RequestError(f"'{path}' is one of the files to read", "give another name to write to")
-        if path.exists() and not settings.overwrite:
-            raise RequestError(f"'{path}' exists already", "add --overwrite, or give another name")
+    table, page = settings.per_item, settings.report
+    if table and page and table.resolve() == page.resolve():
+        raise RequestError(f"'{page}' can't be both page and table", "give --report another name")
+    for path in filter(None, (table, page)):
+        check_place(path, overwrite=settings.overwrite, read=_inputs(settings))
 
 
 def _read(settings: ScoreSettings, reporter: Reporter) -> tuple[list[Dialogue], list[list[str]]]:

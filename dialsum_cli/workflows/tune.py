@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dialsum_cli import registry
 from dialsum_cli.data.checks import check_data
-from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.errors import RequestError
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import DataFacts, TunedStage, TuneResult, TuneTrial
-from dialsum_cli.runs import Run, claim, data_facts, file_name, provenance, start_run
+from dialsum_cli.runs import Run, claim, file_name, provenance, start_run
 from dialsum_cli.settings import (
     DECODING,
     TRAINING,
@@ -73,10 +73,10 @@ def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult
         settings.dev, columns=settings.columns, limit=settings.limit, references="equal", note=reporter.note
     )
     seen, unseen = halves(dev)
-    facts, train = {"dev": data_facts(settings.dev, len(dev))}, list[Dialogue]()
+    facts, train = {"dev": facts_of(settings.dev, dev)}, list[Dialogue]()
     if settings.stage != "decoding":
         train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
-        facts["train"] = data_facts(settings.train, len(train))
+        facts["train"] = facts_of(settings.train, train)
         if (checks := check_data(train, dev)).findings:
             reporter.preview(checks)
     checkpoint = open_checkpoint(spec)
@@ -124,7 +124,7 @@ def _check(settings: TuneSettings) -> None:
     if settings.stage != "decoding":  # a training is judged by the summaries that its model finds likeliest
         ignored = [SamplingSettings]
     names = {name for group in ignored for name in group.model_fields} - {*Settings.model_fields}
-    for name in sorted(names | ({"train"} if settings.stage == "decoding" else set())):
+    for name in sorted(names | ({"train", "wandb_log_text"} if settings.stage == "decoding" else set())):
         if getattr(settings, name) != TuneSettings.model_fields[name].default:
             raise RequestError(
                 f"--{name.replace('_', '-')} means nothing to --stage {settings.stage}", "leave one of them out"

@@ -2,7 +2,7 @@ from itertools import pairwise
 from time import perf_counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dialsum_cli.data.checks import NEAR, PIECE, _nearest, _pieces, check_data, normalised
@@ -70,7 +70,6 @@ def test_spacing_punctuation_and_case_make_no_other_text(text):
     assert not set(plain) & set(" .,!?\n")
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.text("가나", min_size=1, max_size=30), max_size=6),
     st.lists(st.text("가나", min_size=1, max_size=30), max_size=6),

@@ -109,6 +109,7 @@ def test_references_are_asked_for(tmp_path):
         ("a,x,s,t\nb,y,u,\n", r"line 3 \(b\): 1 summary where the first row has 2"),
         ("a,x,s,\nb,y,u,v\n", r"line 3 \(b\): 2 summaries where the first row has 1"),
         ("a,x,s,t\nb,y,u,. .\n", r"line 3 \(b\): a summary to compare with has only periods"),
+        ("a,x,s,t\nb,y,u,.\u3000.\n", r"line 3 \(b\): a summary to compare with has only periods"),
         ("a,x,,\n", r"line 2 \(a\): there is no summary to compare with"),
     ],
 )

@@ -84,6 +84,7 @@ CSV_FAULTS = [
     (HEADER + 'a,x\nb,"y\nz\n', "line 3: unexpected end", "quotes of the row"),
     (HEADER + 'a,x\nb,"y"z\n', "line 3: ',' expected", "quotes of the row"),
     (HEADER + "a,x\nb,y\0z\n", "line 3: holds a NUL byte", "UTF-8"),
+    ("fname\0,dialogue\n", "line 1: holds a NUL byte", "UTF-8"),
     ((HEADER + "a,x\nb,안녕하세요\n").encode("cp949"), "line 3: not UTF-8", "iconv -f CP949 -t UTF-8"),
     ((HEADER + "a,x\n" * 5000 + "b,안녕\n").encode("cp949"), "line 5002: not UTF-8", "iconv -f CP949"),
     ((HEADER + "a,안녕\n").encode("utf-16"), "line 1: not UTF-8", "iconv -f UTF-16 -t UTF-8"),
@@ -112,6 +113,11 @@ def test_csv_faults_name_file_and_line(tmp_path, content, message, remedy):
     assert message in str(raised.value)
     assert remedy in raised.value.remedy
     assert "\n" not in str(raised.value) + raised.value.remedy
+
+
+def test_a_row_of_columns_that_nobody_asked_for(tmp_path):
+    with pytest.raises(DataError, match="line 2: 1 field where the header has 2"):
+        read(write(tmp_path / "a.csv", "id,text\na\n"), required=())
 
 
 def test_a_header_of_any_size_is_a_short_message(tmp_path):
@@ -175,6 +181,9 @@ def test_limit_stops_before_the_first_fault(tmp_path):
         ('{"fname": "a", "dialogue": "\\ud800"}\n', "line 1: no JSON: 'utf-8' codec can't encode"),
         ('{"fname": ' + "1" * 5000 + ', "dialogue": "x"}\n', "line 1: no JSON"),
         ("[" * 100_000 + "\n", "line 1: no JSON"),
+        ('{"fname": "a", "dialogue": "x\\u0000"}\n', "line 1: holds a NUL byte"),
+        ('{"fname": "a", "dialogue": [{"text": "x\\u0000"}]}\n', "line 1: holds a NUL byte"),
+        ('{"fname": "a", "dialogue": "x", "b\\u0000": 1}\n', "line 1: holds a NUL byte"),
     ],
 )
 def test_jsonl_faults_name_the_line(tmp_path, text, message):

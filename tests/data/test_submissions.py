@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialsum_cli.data.dialogues import read_gold, read_gold_dialogues
 from dialsum_cli.data.submissions import align, read_submission, write_submission
 from dialsum_cli.errors import DataError, RequestError
 
@@ -35,6 +36,16 @@ def test_an_empty_summary_is_read_and_left_to_the_score(tmp_path):
 def test_faults(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read_submission(write(tmp_path / "a.csv", text))
+
+
+@pytest.mark.parametrize("read", [read_submission, read_gold, read_gold_dialogues])
+@pytest.mark.parametrize("name", ["preds/sub", "preds/nothing", "preds/x.tsv", "preds/x:test"])
+def test_a_file_is_no_data_set_of_the_hub(tmp_path, monkeypatch, read, name):
+    (tmp_path / "preds" / "sub").mkdir(parents=True)
+    write(tmp_path / "preds" / "sub" / "test.csv", "fname,summary\na,NA\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="is a folder" if name == "preds/sub" else "is neither"):
+        read(name)
 
 
 def test_columns_may_speak_of_the_gold_alone(tmp_path):

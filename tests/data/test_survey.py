@@ -39,8 +39,10 @@ def test_a_survey_finds_the_faults_that_reading_finds(tmp_path, text, message):
 def test_two_ids_of_one_hash_are_no_repetition(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     path.write_text("fname,dialogue\na,x\nb,y\n", "utf-8")
-    monkeypatch.setattr(module, "hash", lambda text: 7, raising=False)
+    hashed = []
+    monkeypatch.setattr(module, "hash", lambda text: hashed.append(text) or 7, raising=False)
     assert survey(path).rows == 2
+    assert hashed == ["a", "b"]
 
 
 def test_notes_are_told_once(tmp_path):

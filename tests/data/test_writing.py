@@ -86,6 +86,28 @@ def test_an_ending_that_says_no_format(tmp_path, name):
         check_output(tmp_path / name, overwrite=False)
 
 
+def test_what_can_not_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    check_output(tmp_path / "new" / "folders" / "a.csv", overwrite=False)
+    for name, message in (
+        ("folder.csv", "folder.csv' is a folder"),
+        ("file/a.csv", "/file' is no folder"),
+        ("file/b/a.csv", "/file' is no folder"),
+    ):
+        with pytest.raises(RequestError, match=message) as raised:
+            check_output(tmp_path / name, overwrite=True)
+        assert raised.value.remedy
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.csv"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to(tmp_path):
+    (tmp_path / "folder").mkdir(mode=0o555)
+    with pytest.raises(RequestError, match="/folder' may not be written to"):
+        check_output(tmp_path / "folder" / "new" / "a.csv", overwrite=False)
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with (

@@ -35,6 +35,7 @@ def found(summary, **options):
         ("cut_off", '"커피를 마십니다."', False),
         ("cut_off", "", False),
         ("cut_off", " . ..", False),
+        ("cut_off", "\t\u3000.\u00a0", False),
         ("unsupported_numbers", "3시에 1200원을 냅니다.", ()),
         ("unsupported_numbers", "4시에 1,200원을 #Person7#에게 냅니다.", ("4",)),
         ("unsupported_names", "#Person1# 에게 수잔이 중국 이야기를 합니다.", ()),

@@ -39,7 +39,7 @@ def naive(package, texts, weights=FINAL_SCORE, shares=None, preference=None):
     return None if near else next(i for i in order if values[i] >= max(values) - TIE)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(CANDIDATES, st.tuples(NUMBERS, NUMBERS, NUMBERS).filter(lambda each: sum(each) > 0.1), st.randoms(), st.data())
 def test_the_choice_is_the_naive_one_by_the_package(package, texts, weights, random, data):
     shares = data.draw(st.none() | st.lists(NUMBERS, min_size=len(texts), max_size=len(texts)))
@@ -49,7 +49,7 @@ def test_the_choice_is_the_naive_one_by_the_package(package, texts, weights, ran
     assert expected is None or chosen(texts, **options).index == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(CANDIDATES, st.randoms())
 def test_the_order_of_the_candidates_decides_nothing_but_ties(texts, random):
     order = random.sample(range(len(texts)), len(texts))

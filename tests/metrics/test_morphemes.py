@@ -34,7 +34,7 @@ def test_joined_morphemes(name, joined):
     assert tokenizer(name).join(SENTENCE) == joined
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
     | st.text(alphabet="가각힣ㅋㅠ#.,\"' \t\n\r\v\f\x1c\x85\u00a0\u2028\u3000EOSBaP1é漢😀\u200b\ufeff", max_size=60)

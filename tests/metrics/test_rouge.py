@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dialsum_cli.metrics.morphemes import TOKENIZERS, tokenizer
 from dialsum_cli.metrics.rouge import PreparedText, Rouge, pairwise, referee, rouge
+from dialsum_cli.text import without_word
 
 ROOT = Path(__file__).resolve().parents[2]
 ZERO = Rouge(0.0, 0.0, 0.0)
@@ -54,14 +56,14 @@ def test_equals_the_package_on_5000_pairs(package, shape):
     assert nonzero > 2000
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.text(alphabet="가나다 .\u00a0\u3000\n", max_size=30), max_size=5))
 def test_pairwise_equals_the_package_whichever_texts(package, texts):
     matrix = pairwise([PreparedText(text) for text in texts])
     assert matrix == [[package(hypothesis, reference) or ZERO for reference in texts] for hypothesis in texts]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_text_gives_scores_within_bounds(hypothesis, reference):
     scores = ours(hypothesis, reference)
@@ -152,6 +154,12 @@ def test_long_sentences_within_its_recursion(package):
 def test_thousands_of_words_without_a_period():
     text = " ".join(f"단어{i}" for i in range(5000))
     assert ours(text, text) == pytest.approx((1, 1, 1), abs=1e-8)
+
+
+@given(st.text(alphabet=st.sampled_from(". \t\n\r\x1f\u00a0\u3000\u2028\u200b가,"), max_size=8))
+def test_no_tokenizer_makes_a_word_of_a_text_without_one(text):
+    for name in TOKENIZERS:
+        assert PreparedText(tokenizer(name).join(text)).empty is without_word(text), name
 
 
 def test_pairwise_of_nothing_and_of_empty_texts():

@@ -11,7 +11,6 @@ SCORES = st.lists(st.floats(0, 100), min_size=1, max_size=60)
 P_VALUES = st.lists(st.floats(0, 1), max_size=12)
 
 
-@settings(deadline=None)
 @given(SCORES)
 def test_interval_lies_within_the_items(items):
     low, high = bootstrap_interval(items)
@@ -42,13 +41,13 @@ def test_more_items_than_a_block():
     assert result == (1.0, 0.25, 1_100_000, 0, 0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SCORES)
 def test_identical_systems(items):
     assert compare(items, list(items)) == (0, 1, 0, len(items), 0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=40))
 def test_swapping_the_systems_mirrors_the_comparison(pairs):
     system, baseline = zip(*pairs, strict=True)

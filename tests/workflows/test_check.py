@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from unicodedata import normalize
 
 import pytest
 from typer.testing import CliRunner
@@ -72,6 +73,8 @@ def test_what_is_fit(files, content):
     assert (result.fit, result.failed, result.rows, result.findings) == (True, False, 20, [])
 
 
+BLANK = [" . \n", "\t", ".\r", "\u3000.", "\u00a0", ". \u2028."]
+
 FAULTS = {
     # rule: the file, the rows that are counted, and how its first example begins
     "header": [
@@ -87,8 +90,12 @@ FAULTS = {
     "encoding": [
         (told(GOOD).encode("cp949"), 20, "line 2 (d_0): not UTF-8"),
         (told(GOOD).encode("utf-16"), 1, "line 1: UTF-16"),
-        (told(GOOD).replace("회의", "회\0의", 1), 1, "line 2 (d_0): a NUL byte"),
         (told(GOOD).encode().replace("회의".encode(), b"\xed\x9a", 1), 1, "line 2 (d_0): not UTF-8"),
+    ],
+    "nul": [(told(GOOD).replace("회의", "회\0의", 1), 1, "line 2 (d_0)")],
+    "decomposed": [
+        (all_told(normalize("NFD", GOOD[0][1])), 20, "line 2 (d_0)"),
+        (told(GOOD, GOOD[0][1], normalize("NFD", GOOD[1][1])), 1, "line 3 (d_1)"),
     ],
     "quotes": [
         (told(GOOD).replace("d_3,", 'd_3,"x" ', 1), 1, "line 5: "),
@@ -106,7 +113,7 @@ FAULTS = {
     "duplicate_ids": [(told(GOOD) + "d_3,또 있습니다.\n", 1, "line 22 (d_3): already in line 5")],
     "missing_ids": [(told(GOOD[:-2]), 2, "d_18")],
     "order": [(told(GOOD[::-1]), 19, "line 3 (d_18)"), (told([GOOD[1], GOOD[0], *GOOD[2:]]), 1, "line 3 (d_0)")],
-    "empty": [(told(GOOD, ""), 1, "line 2 (d_0)"), (told(GOOD, "a.", " . \n"), 1, "line 3 (d_1)")],
+    "empty": [(told(GOOD, ""), 1, "line 2 (d_0)"), *((told(GOOD, "a.", blank), 1, "line 3 (d_1)") for blank in BLANK)],
     "broken_characters": [(all_told("#Person1#이 회의\ufffd를 묻습니다."), 20, "line 2 (d_0): …")],
     "broken_tags": [
         (all_told("#Person1#이 #Person2에게 묻습니다."), 20, "line 2 (d_0): #Person2"),
@@ -161,6 +168,12 @@ def test_every_rule_has_a_test():
 def test_a_slip_is_a_warning(files, rule, text):
     result = files(told(GOOD, text))
     assert (result.fit, found(result)) == (True, [rule])
+
+
+def test_a_broken_tag_hides_no_other_script(files):
+    result = files(all_told("#Person1#이 #Person2에게 會議 시간을 묻습니다."))
+    assert found(result, "fault") == ["broken_tags", "foreign_scripts"]
+    assert result.findings[1].examples[0] == "line 2 (d_0): 會議"
 
 
 def test_latin_words_are_never_a_fault(files):
@@ -224,6 +237,43 @@ def test_lengths_beside_the_training_summaries(files, tmp_path, times, kind):
     length = round(30 * times) - 12
     result = files(all_told(f"#Person1#이 {'나' * length}."), train=str(train))
     assert [finding.kind for finding in result.findings if finding.check == "length"] == kind
+
+
+def test_ids_are_the_same_in_any_normal_form_but_decomposed_ones_are_a_fault(files, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text(data.read_text("utf-8").replace("d_0", "회의"), "utf-8")
+    rows = [("회의", GOOD[0][1]), *GOOD[1:]]
+    assert files(told(rows)).findings == []
+    lines = "".join(json.dumps({"fname": normalize("NFD", fname), "summary": text}) + "\n" for fname, text in rows)
+    for name, content in (("a.csv", told(rows).replace("회의", normalize("NFD", "회의"), 1)), ("a.jsonl", lines)):
+        (finding,) = files(content, name).findings
+        assert (finding.check, finding.rows, finding.examples[0].endswith("(회의)")) == ("decomposed", 1, True)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_first_rows_of_a_template(files, tmp_path, order):
+    template = tmp_path / "sample.csv"
+    template.write_text(told(GOOD[::order]), "utf-8")
+    assert files(told(GOOD[:3][::order]), template=template, limit=3).findings == []
+    assert found(files(told(GOOD[:3][::-order]), template=template, limit=3)) == ["order"]
+    template.write_text(told(GOOD[1:]), "utf-8")
+    with pytest.raises(RequestError, match=r"sample\.csv' lacks 1 id: d_0"):
+        files(told(GOOD[:3]), template=template, limit=3)
+
+
+def test_a_template_with_a_damaged_header_is_one_line(files, tmp_path):
+    template = tmp_path / "sample.csv"
+    template.write_text('fname,"' + "가" * 200_000, "utf-8")
+    with pytest.raises(RequestError, match=r"sample\.csv' line 1: unexpected end of data"):
+        files(told(GOOD), template=template)
+
+
+def test_a_name_that_is_no_utf_8(dialsum, tmp_path):
+    name = os.fsdecode(b"\xff.csv")
+    (tmp_path / name).write_text(told(GOOD), "utf-8")
+    (tmp_path / "data.csv").write_text(table(("fname", "dialogue"), DATA), "utf-8")
+    done = dialsum("check", name, "--data", "data.csv", "--json")
+    assert json.loads(done.stdout)["submission"] == name
 
 
 def test_ids_and_dialogues_by_other_names_and_the_first_rows_alone(files, tmp_path):

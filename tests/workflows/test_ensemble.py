@@ -111,6 +111,7 @@ def test_two_bad_systems_outvote_a_good_one(files, rows, monkeypatch):
     assert result.systems[0].chosen == 0
     assert any("one family wins everything" in each and "b.csv', " in each for each in told.warnings)
     assert f"Do not ensemble: {result.gain:+.2f}" in shown(result, monkeypatch)
+    assert "too few" not in shown(result.model_copy(update={"rows": 19}), monkeypatch)  # it is a loss, and no chance
     trusted = {str(paths[0]): 3}
     mended = ensemble(EnsembleSettings(files=paths, gold=[gold], overwrite=True, system_weights=trusted))
     assert (mended.systems[0].chosen, mended.systems[0].weight, mended.gain) == (30, 3, 0)
@@ -131,6 +132,7 @@ def test_a_gain_that_may_be_chance_is_none(files, rows, monkeypatch, rows_won, p
     assert (result.gain > 0) == bool(rows_won)
     assert result.p_value == pytest.approx(p_value, abs=0.02)
     assert "Do not ensemble" in shown(result, monkeypatch)
+    assert "19 rows are too few to tell a small gain" in shown(result.model_copy(update={"rows": 19}), monkeypatch)
     if not rows_won:
         assert any("wins everything: 30 of 30" in each for each in told.warnings)
         assert any("all systems are one family" in each for each in told.warnings)
@@ -224,6 +226,7 @@ def test_columns_are_renamed_in_the_files_that_have_them(files, rows, renamed):
         ({"output": "b.csv", "overwrite": True}, "'b.csv' is one of the files to read"),
         ({"output": "there.csv"}, "'there.csv' exists already"),
         ({"output": "out.txt"}, "neither .csv nor"),
+        ({"output": "folder.csv", "overwrite": True}, "'folder.csv' is a folder"),
         ({"refs": "best"}, "--refs best means nothing without --gold"),
         ({"columns": {"summary": "답"}}, "--columns summary=답: no file has a column `답`"),
     ],
@@ -231,6 +234,7 @@ def test_columns_are_renamed_in_the_files_that_have_them(files, rows, renamed):
 def test_what_is_refused_before_any_work(files, rows, tmp_path, options, message):
     files(*([row.references[n] for row in rows] for n in range(2)))
     (tmp_path / "there.csv").write_text("mine")
+    (tmp_path / "folder.csv").mkdir()
     with pytest.raises(RequestError, match=message):
         ensemble(EnsembleSettings(files=["a.csv", "b.csv"], **options))
     assert (tmp_path / "there.csv").read_text() == "mine"

@@ -7,6 +7,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from markdown_it import MarkdownIt
 
 from dialsum_cli import (
     FinetuneSettings,
@@ -24,6 +25,7 @@ from dialsum_cli import (
     tune,
 )
 from dialsum_cli.errors import DataError
+from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.reports.log import HEADER, updated
 from dialsum_cli.settings import BUNDLED
 
@@ -179,7 +181,7 @@ def change_summaries(folder, place):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [(change_data, "dev.csv' has changed since"), (remove_data, "gone.csv' isn't to be found from here"),
+    [(change_data, "dev.csv' has changed since"), (remove_data, "there is no file"),
      (change_summaries, "lead3.csv' has changed since")],
 )  # fmt: skip
 def test_what_can_not_be_compared_is_said(change, words, runs, place, tmp_path):
@@ -211,7 +213,13 @@ def test_a_score_that_is_no_more_what_the_run_says_is_told(runs, tmp_path):
         ("provenance.json", "[]", "provenance.json' is malformed"),
         ("settings.yaml", "a: [", "settings.yaml' is malformed: while parsing"),
         ("settings.yaml", "seed: 1", "settings.yaml' holds the settings of no run"),
+        ("settings.yaml", "merge: true\ncolumns: [a]", "settings.yaml' is malformed: columns: Input should be"),
+        ("settings.yaml", "merge: true\nmodels: 5", "settings.yaml' is malformed: models: Input should be"),
         ("history.csv", "step,loss\n1,x\n", "history.csv' is malformed: could not convert"),
+        ("history.csv", "step,loss\n1,2,3\n", "history.csv' is malformed: line 2: more fields than the header has"),
+        ("history.csv", "loss\n1\n", "history.csv' is malformed: line 2: no step"),
+        ("history.csv", "step,loss\n1,2\n,3\n", "history.csv' is malformed: line 3: no step"),
+        ("history.csv", 'step,loss\n1,"2"x\n', "history.csv' is malformed: ',' expected"),
     ],
 )
 def test_a_damaged_file_is_one_clear_line(file, content, message, runs, tmp_path):
@@ -222,6 +230,15 @@ def test_a_damaged_file_is_one_clear_line(file, content, message, runs, tmp_path
     assert "\n" not in str(raised.value)
     assert raised.value.remedy
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("file", ["settings.yaml", "result.json", "log.txt"])
+def test_a_file_that_the_disk_will_not_give_is_one_clear_line(file, runs, tmp_path):
+    folder = runs("screen")
+    (folder / file).unlink()
+    (folder / file).symlink_to("/proc/self/mem")  # which nobody can read from its start, not even root
+    with pytest.raises(DataError, match=f"can't read '{folder / file}': Input/output error"):
+        told(tmp_path, folder)
 
 
 def test_a_folder_that_is_no_run_is_refused_and_runs_below_it_are_named(place, tmp_path):
@@ -242,6 +259,87 @@ def test_the_page_is_not_overwritten_unasked(place, tmp_path):
 def test_page_and_log_are_two_files(place, tmp_path):
     with pytest.raises(RequestError, match="both page and log"):
         told(tmp_path, place / "predict-run", markdown=tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("option", ["output", "markdown"])
+@pytest.mark.parametrize(
+    "file", ["predict-run/result.json", "predict-run/new.html", "lead3.csv", "dev.csv", "finetune-run/model/new.html",
+             "train.csv", "sample.csv", "lead3-1.csv"],
+)  # fmt: skip
+def test_what_the_runs_hold_have_read_or_written_is_not_overwritten(option, file, place, tmp_path):
+    place = shutil.copytree(place, tmp_path / "place")
+    for folder in ("predict-run", "finetune-run"):  # runs that were made in this place
+        for name in ("settings.yaml", "result.json"):
+            path = place / folder / name
+            path.write_text(
+                re.sub(r"[^ \"']*/(dev|train|lead3)\.csv", rf"{place}/\1.csv", path.read_text("utf-8")), "utf-8"
+            )
+    settings, result = place / "predict-run" / "settings.yaml", place / "predict-run" / "result.json"
+    settings.write_text(settings.read_text("utf-8").replace("template: null", f"template: {place}/sample.csv"), "utf-8")
+    samples = {"samples": [str(place / "lead3-1.csv")]}
+    result.write_text(json.dumps(json.loads(result.read_text("utf-8")) | samples), "utf-8")
+    for name in ("sample.csv", "lead3-1.csv"):
+        (place / name).write_text("mine", "utf-8")
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    options = {"output": tmp_path / "page.html", option: place / "predict-run" / ".." / file}
+    with pytest.raises(RequestError, match="is one of the files to read"):
+        report(ReportSettings(run_dirs=[place / "predict-run", place / "finetune-run"], overwrite=True, **options))
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_page_beside_the_runs_is_written(place, tmp_path):
+    folder = shutil.copytree(place / "predict-run", tmp_path / "predict" / "run")
+    settings = folder / "settings.yaml"
+    settings.write_text(settings.read_text("utf-8").replace(f"output_dir: {place}", f"output_dir: {tmp_path}"), "utf-8")
+    output = tmp_path / "predict" / "page.html"
+    assert report(ReportSettings(run_dirs=[folder], output=output)).output.is_file()
+
+
+def test_a_folder_is_no_page(place, tmp_path):
+    for options in ({"output": tmp_path, "overwrite": True}, {"output": tmp_path / "p.html", "markdown": tmp_path}):
+        with pytest.raises(RequestError, match=f"'{tmp_path}' is a folder"):
+            report(ReportSettings(run_dirs=[place / "predict-run"], **options))
+
+
+def moved(folder, place, name):
+    """A run whose data had another path."""
+    for file in ("settings.yaml", "provenance.json"):
+        path = folder / file
+        path.write_text(path.read_text("utf-8").replace(f"{place}/dev.csv", name), "utf-8")
+    return folder
+
+
+def test_data_are_looked_for_wherever_a_run_of_the_board_had_them(place, runs, tmp_path):
+    copy, gone = tmp_path / "copy.csv", moved(runs("predict"), place, "/gone/dev.csv")
+    shutil.copy(place / "dev.csv", copy)
+    there = moved(runs("finetune"), place, str(copy))
+    results = [told(tmp_path, *folders)[0] for folders in ((there, gone), (gone, there))]
+    scores = [{system.model: (system.final_score, system.p_value) for system in each.systems} for each in results]
+    assert scores[0] == scores[1]
+    assert "lead3" in scores[0]
+    assert [each.notes for each in results] == [[], []]
+    copy.unlink()
+    for folders in ((there, gone), (gone, there)):
+        (note,) = told(tmp_path, *folders)[0].notes
+        assert f"there is no file '{copy}'" in note
+        assert "there is no file '/gone/dev.csv'" in note
+
+
+def test_a_data_set_of_the_hub_is_the_same_for_every_command(dialsum, tmp_path):
+    """`datasets` reads a folder `owner/name` as it reads the repository of that name."""
+    (tmp_path / "kim" / "calls").mkdir(parents=True)
+    shutil.copy(BUNDLED / "dev.csv", tmp_path / "kim" / "calls" / "dev.csv")
+    own = {"env": {"HF_HOME": str(tmp_path / "home")}}
+    data = ("--data", "kim/calls:validation", "--limit", 24)  # as `datasets` calls a file of that name
+    dialsum("screen", "--models", "lead1", "--no-baselines", *data, **own)
+    dialsum("predict", "--model", "lead3", *data, **own)
+    folders = [path.parent for path in tmp_path.glob("runs/*/*/settings.yaml")]
+    result = json.loads(dialsum("report", *folders, "--json", **own).stdout)
+    assert (len(folders), result["notes"]) == (2, [])
+    assert {system["model"] for system in result["systems"]} == {"lead1", "lead3"}
+    assert sum(system["p_value"] is not None for system in result["systems"]) == 1
+    assert len({system["data"] for system in result["systems"]}) == 1
 
 
 def test_a_baseline_of_several_runs_counts_once(runs, place, tmp_path):
@@ -280,6 +378,32 @@ def test_the_log_keeps_what_is_filled_in_renews_the_rest_and_adds_runs(place, ru
     assert log.read_text("utf-8").splitlines() == after
 
 
+def test_a_score_that_was_known_stays_in_the_log(runs, tmp_path):
+    log, folder = tmp_path / "LOG.md", runs("predict")
+    told(tmp_path, folder, markdown=log)
+    before = log.read_text("utf-8")
+    change_summaries(folder, None)
+    told(tmp_path, folder, markdown=log)
+    assert log.read_text("utf-8") == before
+    log.write_text(re.sub(r"\d\d\.\d\d \([^)]*\)", "unfinished", before), "utf-8")  # which it no more is
+    told(tmp_path, folder, markdown=log)
+    assert "unfinished" not in log.read_text("utf-8")
+
+
+def test_what_is_typed_into_the_log_meanwhile_stays(runs, tmp_path):
+    log, folder = tmp_path / "LOG.md", runs("predict")
+    told(tmp_path, folder, markdown=log)
+    filled = log.read_text("utf-8").replace(") |  |  |", ") |  | 41.7 |")
+
+    class Typing(QuietReporter):
+        def stage(self, title, total, unit):
+            log.write_text(filled, "utf-8")
+            return super().stage(title, total, unit)
+
+    report(ReportSettings(run_dirs=[folder], output=tmp_path / "new.html", markdown=log), Typing())
+    assert log.read_text("utf-8") == filled
+
+
 @pytest.mark.parametrize("content", ["# Notes\n", "", "| a | b |\n|---|---|\n| 1 | 2 |\n", "\udcff"])
 def test_a_file_that_is_no_log_is_left_alone(content, place, tmp_path):
     log = tmp_path / "NOTES.md"
@@ -294,12 +418,29 @@ CELLS = ("2026-01-01 00:00", "predict", "a|b\\ <i>*", "dev.csv (3)", "1.00 (0.0�
 
 
 def test_a_row_is_found_again_whatever_its_folder_is_called():
-    names = ["a|b", "a\\|b", "a\\", "<b>`c`*", "한글 폴더"]
+    names = ["a|b", "a\\|b", "a\\", "<b>`c`*", "한글 폴더", "x y", "x  y", " x y", "x\ny", "x\ty", "x&#32; y", "\udcff"]
     once = updated(None, dict.fromkeys(names, CELLS), "LOG.md")
     assert updated(once, dict.fromkeys(names, CELLS), "LOG.md") == once
     assert len(once.splitlines()) == 6 + len(names)
     dos = once.replace("\n", "\r\n")
     assert updated(dos, {"new": CELLS}, "LOG.md").count("\r\n") == dos.count("\r\n") + 1
+
+
+def test_a_row_that_was_written_with_less_escaped_is_found_again():
+    old = updated(None, {"my_run": CELLS}, "LOG.md").replace("my\\_run", "my_run")
+    assert "| my_run |" in old
+    assert len(updated(old, {"my_run": CELLS}, "LOG.md").splitlines()) == len(old.splitlines())
+
+
+@pytest.mark.parametrize("name", ["&amp;", "~~x~~", "_w_", "*w*", "[a](b)", "a|b", "<i>", "`c`", "a\\b"])
+def test_markdown_shows_a_name_to_the_letter(name):
+    tokens = MarkdownIt().enable(["table", "strikethrough"]).parse(updated(None, {name: CELLS}, "LOG.md"))
+    cells = [token.children for token in tokens if token.type == "inline"]
+    assert [child.content for child in cells[len(HEADER) + 2]] == [name]
+
+
+def test_dollars_are_no_formula():
+    assert "| \\$a\\$ |" in updated(None, {"$a$": CELLS}, "LOG.md")
 
 
 def test_a_row_with_other_cells_than_the_log_is_named():

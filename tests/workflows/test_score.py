@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from dialsum_cli import console, scoreboard
 from dialsum_cli.data.dialogues import read_gold_dialogues
@@ -151,6 +152,18 @@ def test_files_are_written_once_and_over_nothing_that_is_read(systems, tmp_path)
     assert result.signature in page.read_text(encoding="utf-8")
 
 
+def test_what_can_not_be_written_is_refused_before_any_work(systems, tmp_path):
+    (tmp_path / "file").touch()
+    files = [*systems[:2], tmp_path / "nowhere.csv"]  # which would be missed first once work had begun
+    for given, message in (
+        ({"report": tmp_path / "x", "per_item": tmp_path / "y" / ".." / "x"}, "can't be both page and table"),
+        ({"report": tmp_path}, "is a folder"),
+        ({"per_item": tmp_path / "file" / "items.csv"}, "is no folder"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            score(ScoreSettings(files=files, overwrite=True, **given))
+
+
 def test_per_item_holds_each_row_of_each_system(systems, tmp_path):
     path = tmp_path / "items.csv"
     result = score(ScoreSettings(files=[*systems, DEV], per_item=path))
@@ -193,6 +206,31 @@ def test_verified_by_the_package(systems):
     assert result.verification.model_dump() == {"pairs": 2 * 120 * 3, "raised": 0}
 
 
+def test_what_the_package_raises_on_is_no_pair_that_scores_the_same(write, gold, shown, tmp_path):
+    long = " ".join(f"말{number}" for number in range(1100))
+    rows = [("a", long), *((row.fname, row.references[0]) for row in gold[:3])]
+    files = [write("p.csv", rows), write("g.csv", rows)]
+    result = score(ScoreSettings(files=files, verify=True, report=tmp_path / "p.html"))
+    assert (result.verification.pairs, result.verification.raised) == (4, 1)
+    said = "Verified: rouge 1.0.1 scores 3 pairs the same, and raises on 1 more."
+    assert said in shown(result)
+    assert said in (tmp_path / "p.html").read_text("utf-8")
+
+
+def test_no_text_tells_the_terminal_anything(write, dialsum):
+    text = "\x1b]0;title\x07\x1b[31m인사\x9b2J"
+    write("gold.csv", [("a", text, text)], ("fname", "dialogue", "summary"))
+    write("p\x1b[1m.csv", [("a", text)])
+    files = ("p\x1b[1m.csv", "gold.csv")
+    for arguments in (("score", *files, "--worst", "1"), ("check", files[0], "--data", files[1])):
+        done = dialsum(*arguments, check=None)
+        assert done.returncode < 2
+        assert "\ufffd[1m.csv" in done.stdout
+        assert not {"\x1b", "\x07", "\x9b"} & {*done.stdout, *done.stderr}
+    done = dialsum("score", "no\x1b[1m.csv", "gold.csv", check=2)
+    assert "no\ufffd[1m.csv" in done.stderr
+
+
 def test_exchanged_speakers_are_found(write, gold):
     from dialsum_cli.metrics.diagnostics import swap_speakers
 
@@ -226,7 +264,9 @@ def test_what_the_terminal_shows(systems, shown, tmp_path):
     assert "{+" in text
     assert "[-" in text
     assert "Verified: rouge 1.0.1 scores 1440 pairs the same." in text
-    assert all(len(line) <= 60 for line in shown(result, 60).split("\n")[:12])
+    tables, notes, _ = shown(result, 60).partition("Final = ")  # notes are never folded
+    assert notes
+    assert [line for line in tables.split("\n") if cell_len(line) > 60] == []
 
 
 @pytest.mark.parametrize(("name", "said"), [("char", "by characters, not morphemes"), ("eojeol", "by eojeols, not")])
@@ -242,12 +282,13 @@ def test_another_tokenizer_stands_in_the_headline(systems, shown, name, said):
         (["x/a.csv", "x/b.csv"], ["a.csv", "b.csv"]),
         (["r/x/a.csv", "r/y/a.csv", "b.csv"], ["…/x/a.csv", "…/y/a.csv", "b.csv"]),
         (["x/a.csv", "x/a.csv"], ["a.csv (1)", "a.csv (2)"]),
+        (["r/x/a.csv", "s/x/a.csv"], ["…/x/a.csv (1)", "…/x/a.csv (2)"]),
     ],
 )
 def test_labels_tell_the_systems_apart(systems, paths, expected):
     result = score(ScoreSettings(files=[systems[0], DEV]))
     copies = [result.systems[0].model_copy(update={"path": path}) for path in paths]
-    assert scoreboard.labels(result.model_copy(update={"systems": copies})) == expected
+    assert scoreboard.labels(copies) == expected
 
 
 def test_real_systems(shared_data):
