@@ -54,6 +54,7 @@ class Job:
     dialogues: Sequence[str]
     new_tokens: int
     arguments: argparse.Namespace
+    endings: "Endings | None" = None
 
     @property
     def never(self) -> int:
@@ -66,16 +67,43 @@ class Job:
         return sorted(range(len(self.prompts)), key=lambda i: -len(self.prompts[i]))
 
 
+@dataclass(frozen=True)
+class Endings(Sampling):
+    """Greedy decoding in which each answer ends after a number of tokens that is drawn for it, not by the model."""
+
+    mean: float = 0.0
+    spread: float = 0.0
+    end: int = 0
+
+    def lengths(self, keys: Sequence[str], most: int) -> list[int]:
+        """How many tokens each answer has, its end included."""
+        return [min(most, max(1, round(random.Random(key).gauss(self.mean, self.spread)))) for key in keys]
+
+    def draws(self, keys: Sequence[str], length: int) -> Tensor:
+        """1 from the last token on, 0 before: (keys, 1, length)."""
+        lengths = torch.tensor(self.lengths(keys, length))
+        return (torch.arange(1, length + 1) >= lengths[:, None])[:, None].float()
+
+    def choose(self, logits: Tensor, draws: Tensor) -> Tensor:
+        """The likeliest token, or the end where it is due."""
+        return logits.argmax(-1).masked_fill(draws > 0, self.end)
+
+
 def floor(job: Job, limits: dict[str, float]) -> dict[str, float]:
     """Seconds that the measured ceilings allow: products of the prompts, then weights and cache read once a step.
 
     The weights count as bf16 in every precision.
     """
     config, parameters = job.model.config, job.model.num_parameters()
-    tokens, rows = sum(map(len, job.prompts)), len(job.prompts)
+    tokens = sum(map(len, job.prompts))
+    lengths = [job.new_tokens] * len(job.prompts)
+    if job.endings:
+        lengths = job.endings.lengths([*map(str, range(len(job.prompts)))], job.new_tokens)
     cache = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 2
     prefill = 2 * parameters * tokens / limits["matmul_flops"]
-    read = sum(2 * parameters + (tokens + rows * step) * cache for step in range(job.new_tokens))
+    held = sum(length * len(prompt) + length * (length - 1) / 2 for prompt, length in zip(
+        job.prompts, lengths, strict=True))  # fmt: skip
+    read = 2 * parameters * max(lengths) + held * cache
     decode = read / limits["copy_bytes_per_second"]
     return {"seconds": prefill + decode, "prefill": prefill, "decode": decode}
 
@@ -125,7 +153,8 @@ def ours(
 ) -> list[list[list[int]]]:
     """What our decoder answers, in batches as the summarizer cuts them."""
     new = new_tokens or job.new_tokens
-    decoder = Decoder(job.model, [job.never], new, vocabulary)
+    sampling = sampling or job.endings
+    decoder = Decoder(job.model, [job.endings.end if job.endings else job.never], new, vocabulary)
     samples = sampling.num_samples if sampling else 1
     lengths = [len(prompt) + new * samples for prompt in job.prompts]
     tokens = batch_tokens(job.model.config, job.precision, GenerationSettings(), free_bytes())
@@ -274,7 +303,8 @@ def label(arguments: argparse.Namespace, shape: str, precision: str) -> str:
     prompts = "real" if arguments.tokenizer else "synthetic"
     cap = f" under {arguments.cap_gib:g} GiB" if arguments.cap_gib else ""
     untied = " untied" if arguments.untied else ""
-    return f"{shape}{untied} {precision}{cap}, {arguments.prompts} {prompts} prompts, {arguments.new_tokens} new tokens"
+    new = f"{arguments.new_tokens} new tokens" + (f", answers of {arguments.answers}" if arguments.answers else "")
+    return f"{shape}{untied} {precision}{cap}, {arguments.prompts} {prompts} prompts, {new}"
 
 
 def measure(arguments: argparse.Namespace, shape: str, precision: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -292,7 +322,11 @@ def measure(arguments: argparse.Namespace, shape: str, precision: str) -> Iterat
     dialogues: Sequence[str] = ()
     if arguments.tokenizer:
         prompts, dialogues = real(arguments, arguments.prompts)
-    job = Job(model, precision, prompts, dialogues, arguments.new_tokens, arguments)
+    endings = None
+    if arguments.answers:
+        mean, spread = map(float, arguments.answers.split(","))
+        endings = Endings(mean=mean, spread=spread, end=model.config.vocab_size - 1)
+    job = Job(model, precision, prompts, dialogues, arguments.new_tokens, arguments, endings)
     lowest = floor(job, limits)
     yield "floor", lowest | {"prompt_tokens": sum(map(len, prompts)), "weights_gib": weight_bytes(
         model.config, precision) / 2**30}  # fmt: skip
@@ -315,6 +349,7 @@ def main() -> None:
     parser.add_argument("--ways", default="generate,seed,ours,fused", help=f"in this order, of {', '.join(WAYS)}")
     parser.add_argument("--prompts", type=int, default=499)
     parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--answers", help="mean,spread of the tokens after which `ours` ends each answer, as in 64,20")
     parser.add_argument("--times", type=int, default=20, help="how many times the prompts `linear` takes")
     parser.add_argument("--cap-gib", type=float, default=0.0, help="GPU memory that it may take; 0: all")
     parser.add_argument("--tokenizer", type=Path, help="folder of a real chat model's tokenizer: real dialogues")

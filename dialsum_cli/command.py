@@ -108,6 +108,11 @@ def run_program(app: typer.Typer) -> int:
             raise
         console.fail(DialsumError(leaving.code, "run the same command again: it goes on from what is kept"))
         return 1
+    except OSError as error:  # the help, or the version, could not be printed
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - spares the interpreter's own flush
+        if not isinstance(error, BrokenPipeError):
+            console.fail(DialsumError(str(error), "check where standard output goes"))
+        return 1
     if code != INTERRUPTED:  # the others end as well, and can't be waited for
         processes.leave()
     return code if isinstance(code, int) else 0
@@ -197,7 +202,11 @@ def parse(settings_class: type[Settings], given: dict[str, Any]) -> Settings:
     """
     flags = {name: value for name, value in given.items() if value not in (None, [], ())}
     for negation in [name for name in flags if name.startswith(NEGATION)]:
-        flags[negation.removeprefix(NEGATION)] = not flags.pop(negation)
+        name = negation.removeprefix(NEGATION)
+        if name in flags:
+            flag = name.replace("_", "-")
+            raise RequestError(f"--{flag} and --no-{flag} contradict each other", "give one of them")
+        flags[name] = not flags.pop(negation)
     try:
         return settings_class(**flags)
     except ValidationError as error:

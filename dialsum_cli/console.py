@@ -1,6 +1,5 @@
 """What the terminal shows: data on standard output, everything else on standard error."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,6 @@ from pathlib import Path
 from shlex import quote
 from time import perf_counter
 
-from pydantic_core import PydanticSerializationError
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.prompt import Confirm
@@ -50,7 +48,7 @@ stdout, stderr = _Readable(highlight=False), _Readable(stderr=True, highlight=Fa
 def show(result: Result, *, as_json: bool) -> None:
     """Print a result: one JSON document, or its table with a line on what to do next."""
     if as_json:
-        text = _json(result) + "\n"
+        text = result.to_json() + "\n"
         if isinstance(stdout.file, TextIOWrapper):  # JSON is UTF-8, whatever the terminal can show
             stdout.file.buffer.write(text.encode())
         else:
@@ -68,13 +66,6 @@ def show(result: Result, *, as_json: bool) -> None:
     stdout.file.flush()
     if hint := next_step(result):
         stderr.print(Text(hint, "dim"), soft_wrap=True)
-
-
-def _json(result: Result) -> str:
-    try:
-        return result.model_dump_json(indent=2)
-    except PydanticSerializationError:  # of a file whose name is no UTF-8, which JSON can hold only escaped
-        return json.dumps(result.model_dump(), indent=2, default=str)
 
 
 def _print(table: Table, console: Console) -> None:
@@ -134,7 +125,7 @@ class TerminalReporter(QuietReporter):
 
     def confirm(self, question: str, flag: str) -> bool:
         """Ask on the terminal."""
-        if not (stderr.is_terminal and sys.stdin.isatty()):
+        if not (stderr.is_terminal and sys.stdin and sys.stdin.isatty()):
             raise RequestError("there is no terminal on which to confirm this", f"add {flag}")
         return Confirm.ask(Text(question), console=stderr, default=False)
 

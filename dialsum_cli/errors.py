@@ -8,6 +8,8 @@ DialsumError                 the work failed: exit 1
     └── DataError            a file is unreadable or malformed; says which, and where in it
 """
 
+import re
+
 
 class DialsumError(Exception):
     """The work failed for a reason that the user can act on.
@@ -52,6 +54,13 @@ class DataError(RequestError):
     """A file that can't be read, or whose content isn't what it has to be."""
 
 
+def without_password(text: str) -> str:
+    """A message whose addresses hold no name and no password: people paste it."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
+
+
 def gigabytes(count: int) -> str:
     """Bytes as a message tells them."""
+    if 0 < count < 1e5:
+        return f"{count / 1e3:.1f} kB"
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

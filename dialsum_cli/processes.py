@@ -15,17 +15,17 @@ PATIENCE = timedelta(days=7)  # a share of the work may end hours before another
 
 def number() -> int:
     """This process's number among all of the launch; 0 without one."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK") or "0")
 
 
 def count() -> int:
     """How many processes the launch has, on all its hosts; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE") or "1")
 
 
 def count_here() -> int:
     """How many of them this host has."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or "1")
 
 
 def is_first() -> bool:
@@ -35,7 +35,7 @@ def is_first() -> bool:
 
 def is_first_here() -> bool:
     """Whether this process is the first one of its host."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    return (os.environ.get("LOCAL_RANK") or "0") == "0"
 
 
 def wait() -> None:

@@ -65,6 +65,8 @@ def explained(path: Path) -> Iterator[None]:
     """A disk's no to writing a file as an error of ours."""
     try:
         yield
+    except RuntimeError:  # of resolve(), up to Python 3.12
+        raise RequestError(f"can't write '{path}': it is a loop of links", "choose another place") from None
     except OSError as error:
         raise DialsumError(
             f"can't write '{path}': {error.strerror}", "free some disk, or choose another place"

@@ -6,9 +6,9 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +138,20 @@ class Resumed:
         found, left = recall(self.store, dialogues)
         if found:
             yield found
-        rest = {dialogue.fname: dialogue for dialogue in left}
-        for batch in self.summarizer.summarize(left) if left else ():
-            self.store.keep(batch, rest)
-            yield batch
+        alike = {same[0].fname: same for same in by_text(left).values()}
+        asked = {fname: same[0] for fname, same in alike.items()}
+        for batch in self.summarizer.summarize([*asked.values()]) if asked else ():
+            self.store.keep(batch, asked)
+            repeated = [replace(one, fname=each.fname) for one in batch.summaries for each in alike[one.fname]]
+            yield replace(batch, summaries=repeated)
+
+
+def by_text(dialogues: Iterable[Dialogue]) -> dict[str, list[Dialogue]]:
+    """Dialogues by `digest`: one of each has to be asked, and its summary is that of the others."""
+    alike: dict[str, list[Dialogue]] = {}
+    for dialogue in dialogues:
+        alike.setdefault(digest(dialogue), []).append(dialogue)
+    return alike
 
 
 def recall(store: SummaryStore, dialogues: Sequence[Dialogue]) -> tuple[Batch | None, list[Dialogue]]:
@@ -150,15 +160,13 @@ def recall(store: SummaryStore, dialogues: Sequence[Dialogue]) -> tuple[Batch | 
     Raises:
         DialsumError: the store can't be read.
     """
-    left: dict[str, list[str]] = {}
-    for dialogue in dialogues:
-        left.setdefault(digest(dialogue), []).append(dialogue.fname)
+    left = by_text(dialogues)
     found: list[Summary] = []
     seconds, memory, tokens, counted = 0.0, [], [], Counter[str]()
     for kept in store.batches():
         known = {text: left.pop(text) for text in kept["summaries"] if text in left}
         if known:
-            found += [Summary(fname, *kept["summaries"][text]) for text in known for fname in known[text]]
+            found += [Summary(each.fname, *kept["summaries"][text]) for text in known for each in known[text]]
             seconds += kept["seconds"] * len(known) / len(kept["summaries"])
             memory.append(kept["peak_memory_gib"])
             tokens.append(kept["batch_tokens"])

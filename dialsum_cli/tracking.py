@@ -13,9 +13,10 @@ from decimal import Decimal
 from numbers import Number
 from pathlib import Path
 from secrets import token_hex
+from shlex import quote
 from typing import Any, Literal
 
-from dialsum_cli.errors import RequestError, one_line
+from dialsum_cli.errors import RequestError, one_line, without_password
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import Settings, TrackingSettings
@@ -185,7 +186,7 @@ class Tracking:
                 self._reporter.note(f"W&B: {run.url}")
                 return run
         run = init("offline", token_hex(4))
-        kept = folder / "wandb" / Path(run.settings.sync_dir).name
+        kept = quote(str(folder / "wandb" / Path(run.settings.sync_dir).name))
         self._reporter.note(f"W&B: kept offline; `wandb sync {kept}` uploads it")
         return run
 
@@ -193,7 +194,7 @@ class Tracking:
         try:
             run.finish(exit_code=exit_code)
         except TimeoutError:
-            kept = run.settings.sync_dir
+            kept = quote(str(run.settings.sync_dir))
             self._reporter.warn(f"W&B took more than {FINISH_SECONDS} s for the rest: `wandb sync {kept}` uploads it")
 
 
@@ -228,7 +229,7 @@ def _public(value: Any) -> Any:
         return [_public(each) for each in value]
     if value is None or _is_number(value):
         return value
-    text = re.sub(r"://[^/@\s]+@", "://", str(value))
+    text = without_password(str(value))
     for home in {str(Path.home()), str(Path.home().resolve())} - {os.sep}:
         text = re.sub(rf"(?<![\w.-]){re.escape(home)}(?![\w-]|\.\w)", "~", text)
     return text

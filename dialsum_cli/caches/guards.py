@@ -59,13 +59,27 @@ def bases_of_runs(runs: Iterable[Path]) -> dict[str, str]:
         RequestError: what a run is based on can't be read: it might be anything.
     """
     bases = {}
-    for run in runs:
-        for folder, inner, files in os.walk(run, onerror=_unreadable):
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            for name in ("provenance.json", "configuration.json", "adapter_config.json"):
-                if name in files and (base := _base(Path(folder, name), OTHER_RUNS)):
-                    bases[base] = folder
+    for folder, files in _folders(runs):
+        for name in ("provenance.json", "configuration.json", "adapter_config.json"):
+            for base in _bases([folder / name], OTHER_RUNS) if name in files else ():
+                bases[base] = str(folder)
+                if os.path.isdir(base):  # an adapter's own folder, wherever it is
+                    bases |= dict.fromkeys(bases_of_folder(Path(base)), str(folder))
     return bases
+
+
+def _folders(runs: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """All folders below the runs' with their files, links followed as people do who keep runs on a larger disk."""
+    seen = set()
+    for run in runs:
+        for folder, inner, files in os.walk(run, onerror=_unreadable, followlinks=True):
+            state = os.stat(folder)
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            if (identity := (state.st_dev, state.st_ino)) in seen:
+                inner.clear()
+                continue
+            seen.add(identity)
+            yield Path(folder), files
 
 
 def bases_of_adapters(repository: Path) -> set[str]:
@@ -88,19 +102,19 @@ def bases_of_folder(folder: Path) -> set[str]:
 
 
 def _bases(paths: Iterable[Path], remedy: str) -> set[str]:
-    return {base for path in paths if (base := _base(path, remedy))}
+    return {base for path in paths for base in _named_in(path, remedy) if isinstance(base, str) and base}
 
 
-def _base(path: Path, remedy: str) -> str | None:
+def _named_in(path: Path, remedy: str) -> list[object]:
     try:
         content = json.loads(path.read_bytes())
         base = content.get("base_model_name_or_path") or content.get("model")
+        return [base, *(content.get("average_logits") or ())]
     except FileNotFoundError:  # it has gone since it was listed
-        return None
-    except (OSError, ValueError, AttributeError) as error:
+        return []
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         line = " ".join(str(error).split())
         raise RequestError(f"can't tell which model '{path}' is based on: {line}", remedy) from None
-    return base if isinstance(base, str) else None
 
 
 def _unreadable(error: OSError) -> None:
@@ -113,6 +127,6 @@ def _unreadable(error: OSError) -> None:
 def unsynced_runs(runs: Iterable[Path]) -> list[Path]:
     """Offline runs of wandb's that were not uploaded: what they staged is nowhere else."""
     own = Path(os.environ.get("WANDB_DIR") or ".")
-    folders = [own / "wandb", own / ".wandb", *(found for run in runs for found in run.glob("**/wandb"))]
+    folders = [own / "wandb", own / ".wandb", *(folder for folder, _ in _folders(runs) if folder.name == "wandb")]
     files = (file for folder in folders for file in sorted(folder.glob("offline-run-*/*.wandb")))
     return [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]

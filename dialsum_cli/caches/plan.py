@@ -12,7 +12,7 @@ from dialsum_cli import registry
 from dialsum_cli.caches.census import Ledger, total
 from dialsum_cli.caches.guards import Guard, bases_of_adapters, bases_of_runs, guards, unsynced_runs
 from dialsum_cli.caches.roots import locate
-from dialsum_cli.caches.scan import Item, scan
+from dialsum_cli.caches.scan import Item, holds, scan
 from dialsum_cli.errors import RequestError, UnknownModelError
 
 
@@ -88,7 +88,8 @@ def make_plan(wishes: Wishes) -> Plan:
 
 def decide(items: Sequence[Item], reasons: Mapping[Path, str], wishes: Wishes, absent: Sequence[str] = ()) -> Plan:
     """The plan: what nothing speaks for goes, least recently used first as far as the size matters."""
-    size = total(item.census for item in items if not item.inside)
+    paths = {item.path for item in items}
+    size = total(item.census for item in items if item.inside not in paths)  # a part is counted with its whole
     ledger, left, now = Ledger(), size, time()
     deleted: dict[Path, Decision] = {}
     kept = []
@@ -173,7 +174,7 @@ def _checked(name: str, items: Sequence[Item]) -> str:
         raise
     if spec.bundled or spec.kind == "baseline":
         raise RequestError(f"--keep: '{name}' ships with dialsum, and is in no cache", "leave it out")
-    if name not in registry.CATALOGUE and (near := _near(name, names)):
+    if spec.name not in registry.CATALOGUE and (near := _near(name, names)):
         raise RequestError(f"--keep: '{name}' is not in the cache", f"did you mean '{near}'?")
     return spec.source
 
@@ -202,9 +203,8 @@ def _used(item: Item, adapters: Sequence[tuple[Item, str]]) -> float:
 
 
 def _guard(items: Sequence[Item], reasons: dict[Path, str], found: Sequence[Guard]) -> None:
-    """Keep what holds a guarded path."""
-    paths = {item.path for item in items}
+    """Keep what holds a guarded path, or a link to it."""
     for guarded, reason in found:
-        for path in (guarded, *guarded.parents):
-            if path in paths:
-                reasons.setdefault(path, reason)
+        for item in items:
+            if holds(item, guarded):
+                reasons.setdefault(item.path, reason)

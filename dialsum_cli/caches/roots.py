@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from huggingface_hub import constants
 from platformdirs import user_cache_dir, user_data_dir
@@ -78,7 +79,8 @@ def all_paths() -> list[Path]:
 def _places(caches: Sequence[str], runs: Sequence[Path]) -> Iterator[_Place]:
     _first("HOME")
     hub_home = _first("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
-    home, home_variable = Path(constants.HF_HOME), _first("HF_HOME", "XDG_CACHE_HOME") or "HF_HOME"
+    home, home_variable = Path(constants.HF_HOME), "HF_HOME"
+    _first("HF_HOME", "XDG_CACHE_HOME")
     if {"hub", "hub-data", "leftovers"} & set(caches):
         hub = Path(constants.HF_HUB_CACHE)
         yield _Place("hub", hub, hub if hub_home else home, hub_home or home_variable)
@@ -98,7 +100,11 @@ def _places(caches: Sequence[str], runs: Sequence[Path]) -> Iterator[_Place]:
             base = Path((_first(variable) and os.environ[variable]) or default)
             yield _Place(cache, base / inner, base, variable)
     if "inductor" in caches:
-        user = re.sub(r'[\\/:*?"<>|]', "_", getpass.getuser())  # as torch._inductor.runtime.cache_dir_utils has it
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a number without a name, as in a container
+            user = f"uid_{os.getuid()}"
+        user = re.sub(r'[\\/:*?"<>|]', "_", user)  # both as torch._inductor.runtime.cache_dir_utils has it
         default = f"{tempfile.gettempdir()}/torchinductor_{user}"
         variable = _first("TORCHINDUCTOR_CACHE_DIR")
         folder = Path(os.environ[variable] if variable else default)
@@ -115,10 +121,10 @@ def _places(caches: Sequence[str], runs: Sequence[Path]) -> Iterator[_Place]:
     if "pip" in caches:
         yield _own_command("pip", [sys.executable, "-m", "pip"], ["cache", "dir"], ["cache", "purge"], "PIP_CACHE_DIR")
     if "checkpoints" in caches:
-        for run in runs:
-            for folder in sorted(run.glob("**/checkpoints")):
-                if (folder.parent / "settings.yaml").is_file():
-                    yield _Place("checkpoints", folder, folder, "--runs")
+        found = {folder.resolve(): folder for run in runs for folder in sorted(run.glob("**/checkpoints"))}
+        for folder in found.values():
+            if (folder.parent / "settings.yaml").is_file():
+                yield _Place("checkpoints", folder, folder, "--runs")
 
 
 def _first(*variables: str) -> str:
@@ -155,9 +161,9 @@ def _check(place: _Place, runs: Sequence[Path]) -> None:
     home = Path(os.path.expanduser("~")).resolve()
     for folder in (place.base, place.path):
         if folder.is_symlink():
-            raise RequestError(
-                f"the {place.cache} cache '{folder}' is a link", f"{place.variable}='{folder.resolve()}'"
-            )
+            target = quote(str(folder.resolve()))
+            remedy = f"--runs {target}" if place.cache == "checkpoints" else f"export {place.variable}={target}"
+            raise RequestError(f"the {place.cache} cache '{folder}' is a link", remedy)
         if folder.resolve() in (home, Path("/")):
             what = "the root of the file system" if folder.resolve() == Path("/") else "your home"
             raise RequestError(

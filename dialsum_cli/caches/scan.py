@@ -26,6 +26,7 @@ HOUR = 3600
 # What a tool makes in its cache's folder, by name; whatever else is there is somebody else's.
 MADE = {
     "datasets": re.compile(r"downloads|.+\.lock"),
+    "wandb": re.compile(r"obj|tmp"),  # wandb.sdk.artifacts.artifact_file_cache
     "xet": re.compile(r"logs|https?_\w*-[\w-]{16}"),  # hf_xet: 16 characters of its endpoint, 16 of the endpoint's hash
     "triton": re.compile(r"[A-Z2-7]{52}|[0-9a-f]{32}|[0-9a-f]{64}"),  # a key in base32; an older one in hex
     "inductor": re.compile(
@@ -60,6 +61,17 @@ class Item:
     why: str = ""
     stays: bool = False
     inside: Path | None = None
+
+
+def holds(item: Item, path: Path) -> bool:
+    """Whether a path is in an item, or is a file that it shares with others, and that is somewhere else."""
+    if path == item.path or item.path in path.parents:
+        return True
+    if item.census.shared:
+        with suppress(OSError):
+            state = os.stat(path)
+            return (state.st_dev, state.st_ino) in item.census.shared
+    return False
 
 
 def printable(text: str | Path) -> str:

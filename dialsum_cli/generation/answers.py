@@ -29,7 +29,10 @@ class AnswerReader:
         self._thinking = isinstance(prompt, ChatPrompt) and prompt.opens_thought
         self.end_ids = {*prompt.end_ids, *stops}
         added = tokenizer.added_tokens_decoder.items()
-        self._silent_ids = {i for i, token in added if token.special and not TAG.fullmatch(token.content)}
+        seen = {"<think>", "</think>"}  # by `clean_answer`, which takes the thought with them
+        self._silent_ids = {
+            i for i, token in added if token.special and token.content not in seen and not TAG.fullmatch(token.content)
+        }
 
     def open_ids(self) -> set[int]:
         """The control tokens that an answer may hold where foreign words are blocked.

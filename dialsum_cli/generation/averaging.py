@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
+
+from dialsum_cli.models.loading import beneath
 
 
 @contextmanager
@@ -53,11 +55,6 @@ def averaged(
         yield {"past_key_values": _joined([own, *caches])}
     finally:
         hook.remove()
-
-
-def beneath(model: PreTrainedModel) -> PreTrainedModel:
-    """The model beneath an adapter, whose layers the adapter has changed in place; any other model itself."""
-    return cast(PreTrainedModel, getattr(model, "get_base_model", lambda: model)())
 
 
 def _cache(config: PreTrainedConfig) -> Cache:

@@ -58,12 +58,16 @@ class Slots:
             prompts = self.prompts + number + 1 if self.samples == 1 else self.prompts
             self.used, self.own_used = _int32(prompts), _int32((number + 1).expand(self.own.shape))
 
-    def seen(self, window: int | None = None) -> Tensor:
-        """Which slots, counted from a row's first, the samples of a step see: (rows, 1, samples, slots)."""
+    def seen(self, shared: int, window: int | None = None) -> Tensor:
+        """Which slots, counted from a row's first, the samples of a step see: (rows, 1, samples x shared, slots).
+
+        `shared` is how many query heads share a key-value head: each is a query of its own.
+        """
         assert self.number is not None
         new = self.slots - self.prompts  # (rows, slots): below 0 in the prompt
         age = new % self.room
-        own = ((new >= 0) & (age <= self.number))[:, None] & ((new // self.room)[:, None] == self.order[:, None])
+        order = self.order.repeat_interleave(shared)[:, None]
+        own = ((new >= 0) & (age <= self.number))[:, None] & ((new // self.room)[:, None] == order)
         seen = ((new < 0)[:, None] | own)[:, None]
         if window is None:
             return seen
@@ -104,7 +108,7 @@ class Layer(StaticLayer):
         self.held = [each[index] for each in self.held]
 
     def attend(self, query: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
-        """Attention of a step, (rows, heads, samples, size), as (rows, samples, heads, size).
+        """Attention of a step, (rows, heads, samples, size), as (rows, samples, heads, size); masked by `Slots.seen`.
 
         The query heads that share a key-value head stand beside each other as further queries to it, so that no kernel
         has to know of grouped queries, or to copy keys and values for each head, as transformers' own does where there
@@ -121,7 +125,6 @@ class Layer(StaticLayer):
             shape = (rows, where.longest, kept, size)
             keys, values = (each.index_select(0, where.places).view(shape).transpose(1, 2) for each in self.held)
             asked = queries.view(rows, samples * shared, kept, size).transpose(1, 2)
-            mask = mask.repeat_interleave(shared, 2)
             output = functional.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scaling)
             output = output.transpose(1, 2)
         return output.reshape(rows, samples, shared, kept, size).transpose(2, 3).reshape(rows, samples, heads, size)

@@ -1,7 +1,7 @@
 """Which engine runs a model, and why."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from dialsum_cli.errors import MissingPartError, RequestError
 from dialsum_cli.generation.shared import open_shared
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import Reporter
-from dialsum_cli.settings import EngineSettings
+from dialsum_cli.settings import EngineSettings, Settings
 from dialsum_cli.summarizer import Engine, ModelFacts
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def choose_engine(settings: EngineSettings) -> tuple[str, str]:
     return "hf", "no --base-url was given, and vLLM is not installed"
 
 
-# What an engine can't do: its default says nothing, any other value would have to be ignored.
+# What an engine can't do, and would have to ignore.
 BESIDE_A_SERVER: tuple[str, ...] = (
     "models", "model", "average_logits", "precision", "num_beams", "length_penalty", "no_repeat_ngram_size",
     "batch_tokens", "long_dialogue",
@@ -93,10 +93,25 @@ def check_engine(settings: EngineSettings) -> None:
     if not settings.served:
         whom, remedy = f"--engine {settings.engine}", "leave it out, or ask a server: --base-url URL --api-model NAME"
         refused = FOR_A_SERVER + (BESIDE_VLLM if settings.engine == "vllm" else ())
-    for name, field in type(settings).model_fields.items():
-        if name in refused and getattr(settings, name) != field.get_default(call_default_factory=True):
-            raise RequestError(f"--{name.replace('_', '-')} means nothing to {whom}", remedy)
+    refuse(settings, refused, whom, remedy)
     _check_launch(settings)
+
+
+def given(settings: Settings, names: Collection[str]) -> list[str]:
+    """Those of some options that say something: a default doesn't, whoever wrote it down."""
+    fields = type(settings).model_fields.items()
+    values = {name: field.get_default(call_default_factory=True) for name, field in fields if name in names}
+    return [name for name, value in values.items() if getattr(settings, name) != value]
+
+
+def refuse(settings: Settings, names: Collection[str], whom: str, remedy: str) -> None:
+    """Refuse options that would have to be ignored.
+
+    Raises:
+        RequestError: one of them is given.
+    """
+    for name in given(settings, names):
+        raise RequestError(f"--{name.replace('_', '-')} means nothing to {whom}", remedy)
 
 
 def _check_launch(settings: EngineSettings) -> None:

@@ -43,7 +43,7 @@ class _Rows:
         token: the last one chosen.
         answers: (rows, samples, new tokens), filled up with an end token.
         state: of the vocabulary's automaton.
-        extra: (rows, samples, size + states), what the dialogues open in the vocabulary.
+        extra: (rows, size + states), what the dialogues open in the vocabulary.
         draws: (rows, samples, new tokens).
     """
 
@@ -119,9 +119,6 @@ class _Batch:
         new = decoder.max_new_tokens
         device = self.model.device
         shape = (len(prompts), self.samples)
-        if extra is not None:
-            extra = extra[:, None].expand(-1, self.samples, -1)
-            extra = extra.contiguous() if self.samples > 1 else extra
         self.rows = _Rows(
             token=torch.zeros(shape, dtype=torch.long, device=device),
             ended=torch.zeros(shape, dtype=torch.bool, device=device),
@@ -196,9 +193,10 @@ class _Batch:
         position = (self.slots.prompts + number).expand(-1, self.samples)
         seen = near = None
         if not self.slots.flash:
-            seen = near = self.slots.seen()
+            shared = self.model.config.num_attention_heads // self.layers[0].held[0].shape[1]
+            seen = near = self.slots.seen(shared)
             if (window := getattr(self.model.config, "sliding_window", None)) is not None:
-                near = self.slots.seen(window)
+                near = self.slots.seen(shared, window)
         self._choose(self._logits(self.rows.token, position, seen, near))
 
     def _logits(self, ids: Tensor, position: Tensor, seen: Tensor | None, near: Tensor | None) -> Tensor:
@@ -235,8 +233,7 @@ class _Batch:
         rows, vocabulary = self.rows, self.decoder.vocabulary
         if vocabulary is not None:
             assert rows.extra is not None
-            allowed = vocabulary.mask(rows.state[part].flatten(), rows.extra[part].flatten(0, 1))
-            logits = torch.where(allowed.view(logits.shape), logits, self.never)
+            logits = torch.where(vocabulary.mask(rows.state[part], rows.extra[part]), logits, self.never)
         if self.sampling is None:
             return logits.argmax(-1)
         assert rows.draws is not None

@@ -37,7 +37,7 @@ from dialsum_cli.summarizer import Batch, Decoding, Engine, Summary
 
 PROGRAMS = ("torch", "transformers", "tokenizers", "bitsandbytes", "peft")  # another version may write another text
 # Options that leave it as it is, or count by what becomes of them.
-NO_TEXT = ("config", "prompt", "show_prompt", "block_foreign", "batch_tokens")
+NO_TEXT = ("config", "prompt", "block_foreign", "batch_tokens")
 
 
 class HuggingFaceSummarizer:
@@ -132,8 +132,9 @@ class HuggingFaceSummarizer:
         """
         start = perf_counter()
         prompts = [self.prompt.encode(dialogue.text, self.max_prompt_tokens) for dialogue in dialogues]
-        new_tokens = self.settings.max_new_tokens * (sampling.num_samples if sampling else 1)
-        lengths = [len(prompt.ids) + new_tokens for prompt in prompts]
+        samples = sampling.num_samples if sampling else 1
+        copies = samples if self.decoder is None else 1  # of a prompt, which the decoder's samples share
+        lengths = [copies * len(prompt.ids) + samples * self.settings.max_new_tokens for prompt in prompts]
 
         def run(batch: list[int]) -> list[Summary]:
             answers = self._generate([prompts[i].ids for i in batch], [dialogues[i] for i in batch], sampling)
@@ -257,7 +258,7 @@ def _loaded(
     fuse(loaded.model)
     if loaded.deviation:
         reporter.note(f"{spec.name}: {loaded.deviation}")
-    asked, note = as_trained(settings, loaded.folder)
+    asked, note = as_trained(settings, loaded.folder, loaded.spec.kind)
     if note:
         reporter.warn(f"{spec.name}: {note}")
     return loaded, asked

@@ -90,6 +90,6 @@ class MovingRows:
             self._extra = torch.stack([row.extra for row in self._rows.values() if row.extra is not None])
         indices = torch.tensor([*self._rows], device=self._device)
         states = torch.tensor([row.state for row in self._rows.values()], device=self._device)
-        allowed = self._vocabulary.mask(states, self._extra)
+        allowed = self._vocabulary.mask(states[:, None], self._extra)[:, 0]
         logits[indices] = logits[indices].masked_fill(~allowed, -torch.inf)
         return logits

@@ -12,6 +12,7 @@ from anyio.from_thread import start_blocking_portal
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.generation.asking import KEY, Answer, Asker
+from dialsum_cli.generation.pacing import work_left
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import clean_answer
 from dialsum_cli.registry import ModelSpec
@@ -89,12 +90,10 @@ class ServerSummarizer:
             while (answer := asker.answers.get()) is not None:
                 now = perf_counter()
                 answered += 1
-                # Answers come in waves: before the first one is over, the rate is that of its requests.
-                pace = (now - start) / max(answered, min(self.settings.concurrency, len(dialogues)))
                 seconds, last = max(now - last, 1e-6), now
                 yield Batch(
                     [_summary(answer)],
-                    work_left=(len(dialogues) - answered) * pace / seconds,
+                    work_left=work_left(answered, len(dialogues), self.settings.concurrency, now - start, seconds),
                     seconds=seconds,
                     prompt_tokens=answer.usage.prompt_tokens,
                     summary_tokens=answer.usage.completion_tokens,

@@ -1,4 +1,4 @@
-"""When a server may be asked again: requests per minute, Retry-After, exponential back-off."""
+"""When a server may be asked again, by its limits and after failures, and how long all answers will take."""
 
 import random
 from collections.abc import Mapping
@@ -31,6 +31,14 @@ class Pace:
     def pause(self, seconds: float) -> None:
         """Let no request start for so long."""
         self._next = max(self._next, monotonic() + seconds)
+
+
+def work_left(answered: int, total: int, at_once: int, elapsed: float, seconds: float) -> float:
+    """The work that is left of `total` answers, in batches of so many seconds as the last one.
+
+    Answers come in waves: before the first one of `at_once` is over, the rate is that of its requests.
+    """
+    return (total - answered) * elapsed / max(answered, min(at_once, total)) / seconds
 
 
 def backoff(tries: int) -> float:

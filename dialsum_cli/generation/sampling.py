@@ -42,10 +42,10 @@ class Sampling:
 
     def choose(self, logits: Tensor, draws: Tensor) -> Tensor:
         """One token (...) of logits (..., vocabulary) by draws (...); it can be captured."""
-        best = logits.float().div(self.temperature)
+        scores = logits.float().div(self.temperature)
+        best, tokens = scores.topk(min(CANDIDATES, scores.shape[-1]))
         # The share of a token is that of all tokens, not of the candidates.
-        shares = (best - best.logsumexp(-1, keepdim=True)).exp()
-        shares, tokens = shares.topk(min(CANDIDATES, shares.shape[-1]))
+        shares = (best - scores.logsumexp(-1, keepdim=True)).exp()
         shares = shares.masked_fill(shares.cumsum(-1) - shares >= self.top_p, 0.0)
         sums = shares.cumsum(-1)
         place = (sums <= draws[..., None] * sums[..., -1:]).sum(-1, keepdim=True)

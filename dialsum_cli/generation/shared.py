@@ -18,7 +18,7 @@ from dialsum_cli.errors import DialsumError, RequestError, one_line
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.settings import EngineSettings
-from dialsum_cli.store import Resumed, SummaryStore, digest, recall
+from dialsum_cli.store import Resumed, SummaryStore, by_text, recall
 from dialsum_cli.summarizer import Batch, Engine, Summarizer, Summary
 
 if TYPE_CHECKING:
@@ -197,14 +197,12 @@ class _News:
     """What all processes have put into a store since the last look.
 
     Attributes:
-        left: the ids of the dialogues that have no summary by now, by `digest`.
+        left: the dialogues that have no summary by now, by `digest`.
     """
 
     def __init__(self, store: SummaryStore, dialogues: Sequence[Dialogue]) -> None:
         self._store = store
-        self.left: dict[str, list[str]] = {}
-        for each in dialogues:
-            self.left.setdefault(digest(each), []).append(each.fname)
+        self.left = by_text(dialogues)
         self._read: dict[Path, int] = {}
         self._memory: list[float | None] = []
         self._tokens: list[int | None] = []
@@ -215,7 +213,9 @@ class _News:
         summaries = []
         for kept in self._store.batches(self._read):
             texts = [text for text in kept["summaries"] if text in self.left]
-            summaries += [Summary(fname, *kept["summaries"][text]) for text in texts for fname in self.left.pop(text)]
+            summaries += [
+                Summary(each.fname, *kept["summaries"][text]) for text in texts for each in self.left.pop(text)
+            ]
             if texts:
                 self._memory.append(kept["peak_memory_gib"])
                 self._tokens.append(kept["batch_tokens"])
@@ -228,7 +228,7 @@ class _News:
 
 def deal(dialogues: Sequence[Dialogue], hands: int) -> list[list[Dialogue]]:
     """A share for each of so many: one dialogue of each text, the long ones dealt out as evenly as the short ones."""
-    longest = sorted({digest(each): each for each in dialogues}.values(), key=lambda each: -len(each.text))
+    longest = sorted((each for each, *_ in by_text(dialogues).values()), key=lambda each: -len(each.text))
     return [longest[hand::hands] for hand in range(hands)]
 
 

@@ -17,6 +17,7 @@ from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.generation.answers import AnswerReader
 from dialsum_cli.generation.engines import open_prompt, own_code
+from dialsum_cli.generation.pacing import work_left
 from dialsum_cli.models.loading import Checkpoint, load_tokenizer, open_checkpoint, out_of_memory
 from dialsum_cli.models.planning import choose_precision, device, layers, skeleton
 from dialsum_cli.models.sources import fetch
@@ -56,9 +57,9 @@ def open_vllm(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -> 
     precision, deviation = choose_precision(checkpoint.spec, checkpoint.config, settings)
     if precision == "nf4":
         raise RequestError(f"{spec.name} would need 4-bit weights here ({deviation or 'as asked'})", "use --engine hf")
-    if deviation:
-        reporter.note(f"{spec.name}: {deviation}")
-    for source in {checkpoint.base, checkpoint.source}:
+    if different := checkpoint.deviation(deviation):
+        reporter.note(f"{spec.name}: {different}")
+    for source in checkpoint.sources:
         fetch(source)
     settings, note = as_trained(settings, checkpoint.source.folder)
     if note:
@@ -114,7 +115,7 @@ class VllmSummarizer:
         asked = load_prompt(self.settings.prompt)
         return {
             "engine": "vllm",
-            "weights": " on ".join(source.identity() for source in self._sources()),
+            "weights": " on ".join(source.identity() for source in self.checkpoint.sources),
             "precision": self.precision,
             "prompt": {"system": asked.system, "user": asked.user, "plain": asked.plain},
             "template": self.template,
@@ -131,19 +132,20 @@ class VllmSummarizer:
         from vllm import SamplingParams
         from vllm.inputs import tokens_input
 
-        start = last = perf_counter()
         engine = self._engine or self._start()
+        start = last = perf_counter()  # vLLM's own start is not the pace of what follows
+        at_once = engine.vllm_config.scheduler_config.max_num_seqs
+        end_ids, open_ids = sorted(self.reader.end_ids), sorted(self.reader.open_ids()) if self.blocked else []
         waiting: dict[str, _Question] = {}
         for number, dialogue in enumerate(dialogues):
-            kept_to = {"dialogue": dialogue.text, "open_ids": sorted(self.reader.open_ids())} if self.blocked else None
             prompt = self.prompt.encode(dialogue.text, self.max_prompt_tokens)
             waiting[str(number)] = _Question(dialogue, prompt.ids, prompt.shortened)
             params = SamplingParams(
                 temperature=0,
                 max_tokens=self.settings.max_new_tokens,
-                stop_token_ids=sorted(self.reader.end_ids),
+                stop_token_ids=end_ids,
                 detokenize=False,
-                extra_args=kept_to,
+                extra_args={"dialogue": dialogue.text, "open_ids": open_ids} if self.blocked else None,
             )
             engine.add_request(str(number), tokens_input(prompt.ids), params, lora_request=self._adapter)
         try:
@@ -158,8 +160,9 @@ class VllmSummarizer:
                     summaries.append(Summary(question.dialogue.fname, text, truncated, question.shortened))
                 now = perf_counter()
                 seconds, last = max(now - last, 1e-6), now
-                left = len(waiting) * (now - start) / (len(dialogues) - len(waiting))
-                yield Batch(summaries, work_left=left / seconds, seconds=seconds)
+                total = len(dialogues)
+                left = work_left(total - len(waiting), total, at_once, now - start, seconds)
+                yield Batch(summaries, left, seconds)
         finally:
             if waiting:  # Ctrl-C, or the model's minutes are up
                 engine.abort_request([*waiting])
@@ -169,9 +172,6 @@ class VllmSummarizer:
         if self._engine is not None:
             self._engine.engine_core.shutdown()
             self._engine = None
-
-    def _sources(self) -> list[Any]:
-        return [*dict.fromkeys((self.checkpoint.source, self.checkpoint.base))]
 
     def _start(self) -> Any:
         from vllm import LLM
@@ -187,7 +187,7 @@ class VllmSummarizer:
         try:
             llm = LLM(
                 model=str(self.checkpoint.base.folder),
-                tokenizer=str(self.checkpoint.source.folder),
+                tokenizer=str(self.checkpoint.tokenizer.folder),
                 dtype=DTYPES[self.precision],
                 max_model_len=-1,  # as long as the model and the memory allow
                 gpu_memory_utilization=_free_share(),

@@ -1,13 +1,12 @@
 """The hub, the token, the caches and the disk: where downloads come from, and where they go."""
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
-from dialsum_cli.errors import gigabytes
+from dialsum_cli.errors import gigabytes, without_password
 from dialsum_cli.health.rows import Check, Facts, broken, ok, warning
 from dialsum_cli.results import DoctorRow
 
@@ -27,12 +26,12 @@ def hub() -> Iterator[DoctorRow]:
         yield warning("hub", "not asked: HF_HUB_OFFLINE is set, and only what is in the cache is used",
                       "unset HF_HUB_OFFLINE")  # fmt: skip
         return
-    address = re.sub(r"://[^/@\s]+@", "://", constants.ENDPOINT)  # people paste this: no name, no password
+    address = without_password(constants.ENDPOINT)
     start = perf_counter()
     try:
         answer = get_session().head(constants.ENDPOINT, timeout=PATIENCE)
     except (OSError, HTTPError) as error:
-        line = (" ".join(str(error).split()) or type(error).__name__).replace(constants.ENDPOINT, address)
+        line = without_password(" ".join(str(error).split()) or type(error).__name__)
         remedy = f"curl -I {address}   # then: HTTPS_PROXY, HF_ENDPOINT, or HF_HUB_OFFLINE=1"
         yield broken("hub", f"{address} can't be reached: {line}", remedy)
         return

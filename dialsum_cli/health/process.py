@@ -16,7 +16,7 @@ from dialsum_cli.health import machine, parts, places
 from dialsum_cli.health.plan import Planned, plans
 from dialsum_cli.health.rows import Check, broken, warning
 from dialsum_cli.results import DoctorRow
-from dialsum_cli.settings import DoctorSettings, FinetuneSettings, ScreenSettings
+from dialsum_cli.settings import ENV_PREFIX, DoctorSettings, FinetuneSettings, ScreenSettings
 
 logger = logging.getLogger("dialsum")
 PATIENCE = 90  # seconds that one check may take
@@ -54,8 +54,11 @@ class _Child:
 
     def __init__(self, settings: Planned) -> None:
         # As this process finds modules, so must that one: what is first on the path is what is broken.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"}
-        command = [sys.executable, "-P", "-m", __name__, settings.command(), settings.model_dump_json()]
+        # All options are in its argument.
+        inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(ENV_PREFIX)}
+        environment = inherited | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"}
+        written = json.dumps(settings.model_dump(mode="json"))  # a path that is no UTF-8 stands in it escaped
+        command = [sys.executable, "-P", "-m", __name__, settings.command(), written]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, encoding="utf-8", errors="replace"
@@ -134,7 +137,7 @@ def main() -> None:
     classes: dict[str, type[Planned]] = {
         each.command(): each for each in (DoctorSettings, ScreenSettings, FinetuneSettings)
     }
-    settings = classes[sys.argv[1]].model_validate_json(sys.argv[2])
+    settings = classes[sys.argv[1]].model_validate(json.loads(sys.argv[2]))
     every = checks(settings) if isinstance(settings, DoctorSettings) else plans(settings)
     known = {check.name: check for check in every}
     for name in sys.stdin:

@@ -10,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
+from dialsum_cli.models.loading import beneath
 from dialsum_cli.models.planning import STEPPED, device
 
 ATTENTION = [
@@ -47,9 +48,8 @@ def fuse(model: PreTrainedModel) -> None:
     if fused_packages():
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
 
-        inner = getattr(model, "get_base_model", lambda: model)()  # of an adapter
         off = dict.fromkeys(("rope", "rms_norm", "cross_entropy", "fused_linear_cross_entropy"), False)
-        _apply_liger_kernel_to_instance(inner, **off)
+        _apply_liger_kernel_to_instance(beneath(model), **off)
 
 
 def _norm(module: Any, hidden_states: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from dialsum_cli.errors import DialsumError, MemoryShortError, RequestError
-from dialsum_cli.models.planning import DTYPES, choose_precision, device, layers
+from dialsum_cli.models.planning import choose_precision, computed_in, device, layers
 from dialsum_cli.models.sources import Source, fetch, find
 from dialsum_cli.registry import ModelSpec, resolve
 from dialsum_cli.settings import ModelSettings, Precision
@@ -80,6 +80,21 @@ class Checkpoint:
         """Where the model is that was asked for."""
         return self.adapter or self.base
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All that has its files: an adapter and its base, or the model alone."""
+        return tuple(dict.fromkeys((self.source, self.base)))
+
+    @property
+    def tokenizer(self) -> Source:
+        """Where its tokenizer is: an adapter that PEFT alone has saved has none of its own."""
+        files = ("tokenizer.json", "tokenizer_config.json")
+        return self.source if any((self.source.folder / file).is_file() for file in files) else self.base
+
+    def deviation(self, of_precision: str) -> str:
+        """What is not as the catalogue prefers, as `choose_precision` says it, or as the hub has it; may be empty."""
+        return "; ".join(dict.fromkeys(filter(None, (of_precision, *(each.note for each in self.sources)))))
+
 
 def open_checkpoint(spec: ModelSpec) -> Checkpoint:
     """Find a model and read its configuration; of a model on the hub that is all that gets downloaded.
@@ -108,10 +123,10 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            checkpoint.source.folder, clean_up_tokenization_spaces=False, trust_remote_code=False
+            checkpoint.tokenizer.folder, clean_up_tokenization_spaces=False, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
-        raise explain(checkpoint.spec, checkpoint.source, error) from error
+        raise explain(checkpoint.spec, checkpoint.tokenizer, error) from error
     if KOREAN in _languages(tokenizer):
         cast(Any, tokenizer).src_lang = KOREAN  # it would begin its texts as English
     if tokenizer.pad_token_id is None:
@@ -132,7 +147,7 @@ def download(spec: ModelSpec, settings: ModelSettings) -> tuple[Checkpoint, str,
     """
     checkpoint = open_checkpoint(spec)
     precision, deviation = choose_precision(checkpoint.spec, checkpoint.config, settings)
-    for each in (checkpoint.base, checkpoint.source):
+    for each in checkpoint.sources:
         fetch(each)
     return checkpoint, precision, deviation
 
@@ -156,11 +171,10 @@ def load(spec: ModelSpec, settings: ModelSettings) -> LoadedModel:
     except (OSError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
         raise explain(spec, source, error) from error
     model.generation_config = _plain_generation(model.generation_config, tokenizer)
-    identity = " on ".join(each.identity() for each in dict.fromkeys((source, base)))
-    deviation = "; ".join(filter(None, (deviation, *dict.fromkeys((base.note, source.note)))))
+    identity = " on ".join(each.identity() for each in checkpoint.sources)
     return LoadedModel(
         spec, model.eval(), tokenizer, model.num_parameters(), layers(config), source.revision or base.revision,
-        precision, deviation, identity, source.folder,
+        precision, checkpoint.deviation(deviation), identity, source.folder,
     )  # fmt: skip
 
 
@@ -179,6 +193,11 @@ def load_model(name: str, precision: Precision = "auto") -> LoadedModel:
     if spec.kind == "baseline":
         raise RequestError(f"'{name}' is a baseline: it has no weights to load", "name a model")
     return load(spec, ModelSettings(precision=precision))
+
+
+def beneath(model: PreTrainedModel) -> PreTrainedModel:
+    """The model beneath an adapter, whose layers the adapter has changed in place; any other model itself."""
+    return cast(PreTrainedModel, getattr(model, "get_base_model", lambda: model)())
 
 
 def quiet() -> None:
@@ -204,13 +223,13 @@ def _load_weights(source: Source, config: PreTrainedConfig, precision: str) -> P
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=computed_in(precision),
         )
     torch.backends.cuda.matmul.allow_tf32 = True
     loaded: Any = auto.from_pretrained(
         source.folder,
         config=config,
-        dtype=DTYPES[precision],
+        dtype=computed_in(precision),
         device_map={"": device()},
         quantization_config=quantization,
         use_safetensors=True,

@@ -39,7 +39,7 @@ def choose_precision(spec: ModelSpec, config: PreTrainedConfig, settings: ModelS
     on_gpu = device().type == "cuda"
     overflows = config.model_type in ("t5", "mt5", "umt5")
     wanted = settings.precision
-    if wanted == "fp16" and (overflows or not on_gpu):
+    if (half() if wanted == "nf4" else wanted) == "fp16" and (overflows or not on_gpu):
         why = "T5 overflows in fp16" if overflows else "a CPU computes fp16 wrongly or not at all"
         raise RequestError(f"{spec.name}: {why}", "use --precision bf16 or fp32")
     if wanted != "auto":
@@ -48,7 +48,7 @@ def choose_precision(spec: ModelSpec, config: PreTrainedConfig, settings: ModelS
     if not on_gpu:
         return "fp32", "" if trained == "fp32" else f"{trained} weights are held in fp32: no GPU here"
     preferred = "bf16" if trained == "fp16" and overflows else trained
-    if preferred == "bf16" and not torch.cuda.is_bf16_supported():
+    if preferred == "bf16" and half() == "fp16":
         preferred = "fp32" if overflows else "fp16"
     free = torch.cuda.mem_get_info()[0]
     needed = weight_bytes(config, preferred)
@@ -62,7 +62,12 @@ def half() -> Dtype:
     """The format of 16 bits that the accelerator computes in; a CPU computes in fp32."""
     if device().type != "cuda":
         return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def computed_in(precision: str) -> torch.dtype:
+    """The format in which weights of a precision compute: those of NF4 in the GPU's own 16 bits, in bf16 on a CPU."""
+    return DTYPES[half()] if precision == "nf4" and device().type == "cuda" else DTYPES[precision]
 
 
 def layers(config: PreTrainedConfig) -> int | None:

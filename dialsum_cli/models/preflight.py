@@ -32,8 +32,7 @@ def preflight(spec: ModelSpec, settings: SummarizerSettings) -> tuple[ModelSpec,
     if free is not None:
         free = max(0, free - weight_bytes(config, precision))
     memory = generation_bytes(config, precision, settings, free)
-    sources = {checkpoint.base, checkpoint.source}
-    download = sum(source.missing_bytes for source in sources)
+    download = sum(source.missing_bytes for source in checkpoint.sources)
     notes = [deviation] if precision == "nf4" and deviation else []
     if download > free_disk(checkpoint.base.folder):
         notes.append("more to download than the disk has free")
@@ -58,4 +57,4 @@ def download_bytes(spec: ModelSpec) -> int:
         DialsumError: as `open_checkpoint`.
     """
     checkpoint = open_checkpoint(spec)
-    return sum(source.missing_bytes for source in {checkpoint.base, checkpoint.source})
+    return sum(source.missing_bytes for source in checkpoint.sources)

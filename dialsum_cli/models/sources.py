@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from dialsum_cli.errors import DialsumError, RequestError, gigabytes
+from dialsum_cli.errors import DialsumError, RequestError, gigabytes, without_password
 from dialsum_cli.runs import write_atomically
 
 logger = logging.getLogger("dialsum")
@@ -128,6 +128,11 @@ def fetch(source: Source) -> None:
         snapshot_download(source.name, revision=source.revision, allow_patterns=[file for file, _ in source.missing])
 
 
+def own_cache() -> Path:
+    """The folder of what dialsum itself has computed and may want again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialsum"
+
+
 def free_disk(folder: Path) -> int:
     """Free bytes of the disk on which a folder is, or will be."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -140,7 +145,7 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        remedy = f"accept its licence at {constants.ENDPOINT}/{name}, then `hf auth login`"
+        remedy = f"accept its licence at {without_password(constants.ENDPOINT)}/{name}, then `hf auth login`"
         raise RequestError(f"{name} is gated: its licence has to be accepted first", remedy) from error
     except RepositoryNotFoundError as error:
         raise RequestError(
@@ -149,7 +154,8 @@ def _explained(name: str) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise RequestError(f"{name} has no such revision", "check the commit or branch") from error
     except LocalEntryNotFoundError as error:
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} can't be reached"
+        unreachable = f"{without_password(constants.ENDPOINT)} can't be reached"
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else unreachable
         remedy = "unset HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "check the network, or HF_ENDPOINT"
         raise DialsumError(f"{name} is not whole in the cache, and {why}", remedy) from error
     except (OSError, HTTPError) as error:
@@ -157,7 +163,7 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _explain(name: str, error: Exception) -> DialsumError:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    line = without_password((str(error).strip() or type(error).__name__).splitlines()[0][:200])
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
         return RequestError(f"the hub refuses {name} to you: {line}", "`hf auth login`")
     if isinstance(error, HTTPError) or line.startswith("Consistency check failed"):
@@ -174,8 +180,7 @@ def _explain(name: str, error: Exception) -> DialsumError:
 
 def _folder_hash(folder: Path) -> str:
     """A hash of the names and contents of a folder's own files; each file is read once as long as it stays as it is."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialsum" / "hashes"
-    notes = root / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.json"
+    notes = own_cache() / "hashes" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.json"
     try:
         known = json.loads(notes.read_bytes()) if notes.exists() else {}
     except ValueError:

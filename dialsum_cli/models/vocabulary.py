@@ -3,13 +3,11 @@
 import io
 import json
 import logging
-import os
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.models.automaton import HASH, START, Tokens, automaton, korean_characters, scan
+from dialsum_cli.models.sources import own_cache
 from dialsum_cli.runs import write_atomically
 from dialsum_cli.text import TAG
 
@@ -69,8 +68,7 @@ Tables = tuple[NDArray[np.bool_], NDArray[np.uint8], dict[str, list[int]]]
 
 def _cached_tables(tokens: Tokens) -> Tables:
     """The tables of a tokenizer from the cache, or built and put there; says so when a cached file is broken."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = root / "dialsum" / "vocabularies" / f"{tokens.key()}.npz"
+    path = own_cache() / "vocabularies" / f"{tokens.key()}.npz"
     if path.exists():
         try:
             with path.open("rb") as opened, np.load(opened) as file:  # np.load alone leaves a broken file open
@@ -137,7 +135,7 @@ class Vocabulary:
         return replace(self, allowed=self.allowed.to(device), next_state=self.next_state.to(device))
 
     def extra_mask(self, dialogue: str) -> Tensor:
-        """What a dialogue opens: (size + states) bool, to be stacked to one row per sequence for `mask`.
+        """What a dialogue opens: (size + states) bool, to be stacked to one row per dialogue for `mask`.
 
         The first `size` columns are the tokens allowed where a character is whole: those of `START`, and those whose
         foreign letters are a piece of one of the dialogue's foreign words (names, acronyms, unknown tags). The others
@@ -174,17 +172,18 @@ class Vocabulary:
         return masks
 
     def mask(self, state: Tensor, extra: Tensor) -> Tensor:
-        """The tokens that may follow: (rows, size) bool for states (rows) and extra masks (rows, size + states).
+        """The tokens that may follow: (rows, texts, size) bool for the texts on each row's dialogue, one or several.
 
-        There is always one. Like `advance` it neither waits for the device nor changes shapes: it can be captured.
+        States are (rows, texts), extra masks (rows, size + states). There is always a token. Like `advance` it neither
+        waits for the device nor changes shapes: it can be captured.
         """
         size = self.allowed.shape[1]
-        at_border = extra[:, size:].gather(1, state[:, None]).expand(-1, size)
+        at_border = extra[:, size:].gather(1, state)[..., None].expand(-1, -1, size)
         # On a CPU, `&` takes whole words at a time only where both sides lie in memory: a tenth of the time.
-        return self.allowed[state] | (extra[:, :size] & at_border.contiguous())
+        return self.allowed[state] | (extra[:, None, :size] & at_border.contiguous())
 
     def advance(self, state: Tensor, token: Tensor) -> Tensor:
-        """The states (rows, int64) after one more token each (rows, int64)."""
+        """The states (int64) after one more token each (int64)."""
         return self.next_state[state, token].long()
 
 
@@ -212,9 +211,9 @@ class KoreanLogitsProcessor(LogitsProcessor):
             for token in written.unbind(1):
                 self._state = self._vocabulary.advance(self._state, token)
         self._written = written
-        if len(self._extra) < len(scores):  # `generate` repeats each dialogue's row for beams and returned sequences
-            self._extra = self._extra.repeat_interleave(len(scores) // len(self._extra), 0)
-        allowed = self._vocabulary.mask(self._state, self._extra)
+        # `generate` repeats each dialogue's row for beams and returned sequences.
+        states = self._state.view(len(self._extra), -1)
+        allowed = self._vocabulary.mask(states, self._extra).flatten(0, 1)
         blocked = scores.masked_fill(~allowed, -torch.inf)
         stuck = blocked.amax(1, keepdim=True).isneginf()
         if stuck.any():

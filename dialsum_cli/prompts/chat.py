@@ -37,13 +37,11 @@ class PromptIds:
         ids: the token ids, BOS included.
         dialogue: what is in it of the dialogue: all of it but the outer blanks, or what was left.
         shortened: whether something was left out.
-        turns_removed: how many whole lines were.
     """
 
     ids: list[int]
     dialogue: str
     shortened: bool = False
-    turns_removed: int = 0
 
 
 class _SlotPrompt:
@@ -74,14 +72,14 @@ class _SlotPrompt:
         ids = self._ids(dialogue)
         if max_tokens is None or len(ids) <= max_tokens:
             return PromptIds(ids, dialogue)
-        text, turns_removed = _shorten(dialogue, lambda text: len(self._ids(text)) <= max_tokens)
+        text = _shorten(dialogue, lambda text: len(self._ids(text)) <= max_tokens)
         ids = self._ids(text)
         if len(ids) > max_tokens:
             raise RequestError(
                 f"the prompt takes {len(ids)} tokens without any dialogue, and only {max_tokens} are allowed",
                 "allow more input tokens, or use a shorter prompt: --prompt short",
             )
-        return PromptIds(ids, text, shortened=True, turns_removed=turns_removed)
+        return PromptIds(ids, text, shortened=True)
 
     def pieces(self, prompt: PromptIds) -> list[Piece]:
         """The exact text of an encoded prompt, cut at its control tokens."""
@@ -100,23 +98,18 @@ class _SlotPrompt:
 
 
 class EncoderPrompt(_SlotPrompt):
-    """A dialogue for an encoder-decoder model: a prefix and the dialogue, between the tokenizer's own special tokens.
+    """A dialogue for an encoder-decoder model, between the tokenizer's own special tokens.
 
     Attributes:
         end_ids: the token ids that end an answer.
-
-    Args:
-        tokenizer: the model's.
-        prefix: what the model was trained to see first, such as T5's `summarize: `.
 
     Raises:
         DialsumError: the tokenizer has no EOS, or can't be guarded (see `SecretTokenizer`).
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prefix: str = "") -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(tokenizer)
         self._left, self._right = self._tokens.left, self._tokens.right
-        self._before = prefix
         self.end_ids = frozenset({_eos(tokenizer)})
         self._answer_end = [] if self.end_ids.intersection(self._right) else [*self.end_ids]
 
@@ -208,18 +201,15 @@ def clean_answer(text: str, *, thinking: bool = False) -> str:
     return text[block.end() if block else 0 :].strip()
 
 
-def _shorten(dialogue: str, fits: Callable[[str], bool]) -> tuple[str, int]:
-    """A dialogue with as little as possible taken from its middle, and how many whole turns that were."""
+def _shorten(dialogue: str, fits: Callable[[str], bool]) -> str:
+    """A dialogue with as little as possible taken from its middle."""
     turns = dialogue.split("\n")
-    if len(turns) > 2:
-        text, removed = _without_middle(turns, "\n", fits, keep=2)
-        if fits(text):
-            return text, removed
-    text, _ = _without_middle(dialogue, "", fits, keep=0)
-    return text, max(len(turns) - len(text.split("\n")) - 1, 0)  # what is left of two lines shares one
+    if len(turns) > 2 and fits(text := _without_middle(turns, "\n", fits, keep=2)):
+        return text
+    return _without_middle(dialogue, "", fits, keep=0)
 
 
-def _without_middle(units: Sequence[str], joint: str, fits: Callable[[str], bool], keep: int) -> tuple[str, int]:
+def _without_middle(units: Sequence[str], joint: str, fits: Callable[[str], bool], keep: int) -> str:
     """Units joined, with the fewest missing in the middle that make them fit; with `keep` left if none do."""
 
     def without(count: int) -> str:
@@ -227,8 +217,7 @@ def _without_middle(units: Sequence[str], joint: str, fits: Callable[[str], bool
         return joint.join([*units[: (kept + 1) // 2], GAP, *units[len(units) - kept // 2 :]])
 
     counts = range(1, len(units) - keep + 1)
-    count = min(bisect_left(counts, True, key=lambda count: fits(without(count))) + 1, len(counts))
-    return without(count), count
+    return without(min(bisect_left(counts, True, key=lambda count: fits(without(count))) + 1, len(counts)))
 
 
 def _messages(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[dict[str, str]]:

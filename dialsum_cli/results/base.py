@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticSerializationError
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -16,7 +18,7 @@ LEVEL = 0.05
 
 
 class Result(BaseModel):
-    """A result: plain values, JSON by `model_dump_json`, a data frame by `to_frame`.
+    """A result: plain values, JSON by `to_json`, a data frame by `to_frame`.
 
     Notebooks and `rich.print` show its tables; `dialsum_cli.display`, which knows all results, is imported for that.
     """
@@ -31,6 +33,13 @@ class Result(BaseModel):
     def records(self) -> Iterable[BaseModel]:
         """The rows of the result's main table."""
         return [self]
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        try:
+            return self.model_dump_json(indent=2)
+        except PydanticSerializationError:  # of a file whose name is no UTF-8, which JSON can hold only escaped
+            return json.dumps(self.model_dump(), indent=2, default=str)
 
     def to_frame(self) -> Any:
         """The main table as a `pandas.DataFrame`, one row per record."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_origin
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -33,6 +33,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
+        allow_inf_nan=False,
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
@@ -42,6 +43,13 @@ class Settings(BaseSettings):
 
     config: Annotated[Path | None, Field(exclude=True)] = None
     """YAML file whose keys are the option names."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("it holds a NUL, which no name or path can")
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -84,7 +92,8 @@ class PlainLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping, if no key is there twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        merge = "tag:yaml.org,2002:merge"  # `<<: *anchor`: its keys give way to those that stand here
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
         if repeated := [key for key in keys if keys.count(key) > 1]:
             raise yaml.constructor.ConstructorError(problem=f"the key '{repeated[0]}' is there twice")
         return super().construct_mapping(node, deep)
@@ -110,6 +119,8 @@ def _read_yaml(path: Path, cls: type[Settings]) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8-sig"), PlainLoader)
     except OSError as error:
         raise RequestError(f"--config: can't read '{path}': {error.strerror}", "give an existing YAML file") from None
+    except RecursionError:
+        raise RequestError(f"--config: '{path}' is nested too deeply", "write one `option: value` a line") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RequestError(f"--config: '{path}' is no YAML: {' '.join(str(error).split())}", "mend that line") from None
     if values is None:

@@ -205,7 +205,7 @@ class EnsembleSettings(RunSettings):
     system_weights: Numbers = {}
     """How much a system's vote counts, as in a.csv=2,b.csv=0.5; 1 where nothing is said."""
 
-    max_length_ratio: float | None = Field(None, gt=1, allow_inf_nan=False)
+    max_length_ratio: float | None = Field(None, gt=1)
     """Leave out a summary that has so many times more or fewer morphemes than the dialogue's median one."""
 
     tokenizer: Literal["mecab", "char", "eojeol"] = "mecab"
@@ -319,6 +319,9 @@ class CacheCleanSettings(Settings):
         for name in self.only:
             if name in CACHES_IF_ASKED and name not in self.include:
                 raise ValueError(f"--only {name}: it is cleaned only where --include {name} is given as well")
+        for name in self.include:
+            if self.only and name not in self.only:
+                raise ValueError(f"--include {name}: --only leaves it out; name it there as well")
         return self
 
     @property

@@ -7,7 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from dialsum_cli import registry
 from dialsum_cli.settings.base import Settings
-from dialsum_cli.settings.values import BUNDLED, Columns, Precision, Server, Size
+from dialsum_cli.settings.values import BUNDLED, Columns, Precision, Project, Server, Size
 
 
 class DataSettings(Settings):
@@ -45,7 +45,7 @@ class GenerationSettings(Settings):
     num_beams: int = Field(1, ge=1)
     """Beams of the beam search; 1 is greedy decoding."""
 
-    length_penalty: float = Field(1.0, allow_inf_nan=False)
+    length_penalty: float = 1.0
     """Above 0, beams favour longer summaries, and the more the larger it is; it means nothing without beams."""
 
     no_repeat_ngram_size: int = Field(0, ge=0)
@@ -61,7 +61,7 @@ class SamplingSettings(Settings):
     num_samples: int | None = Field(None, ge=1)
     """Draw so many summaries of each dialogue, and keep the one that the others agree with most (MBR)."""
 
-    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    temperature: float = Field(1.0, gt=0)
     """How freely samples are drawn: below 1 the likely tokens become likelier."""
 
     top_p: float = Field(1.0, gt=0, le=1)
@@ -117,7 +117,7 @@ class TrackingSettings(Settings):
     wandb: Literal["off", "offline", "online"] = "off"
     """Track the run: offline keeps it in a file that `wandb sync` uploads, online needs `wandb login`."""
 
-    wandb_project: str = "dialsum"
+    wandb_project: Project = "dialsum"
     """Project of the tracked run."""
 
     wandb_log_text: bool = False

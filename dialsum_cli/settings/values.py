@@ -25,7 +25,10 @@ def _items(value: object) -> object:
         return value
     parts = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
     stripped = [part.strip() if isinstance(part, str) else part for part in parts]
-    return [part for part in stripped if part != ""]
+    items = [part for part in stripped if part != ""]
+    if value and not items:  # as of a shell's variable that isn't set: what was meant is not nothing
+        raise ValueError("it is empty: name something, or leave it out")
+    return items
 
 
 def _listed(value: object) -> object:
@@ -114,7 +117,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: it is no size.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]i?)?b?", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?) ?([kmgt]i?)?b?", text.strip().lower())
     if not found:
         raise ValueError(f"'{text}' is no size; write it as 60GB")
     return round(float(found[1]) * BYTES[found[2] or ""])
@@ -150,6 +153,12 @@ def _caches(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _project(name: str) -> str:
+    if not name.strip() or (bad := sorted({*name} & {*"/\\#?%:"})):
+        raise ValueError(f"W&B allows no {' '.join(bad)} in it" if name.strip() else "it is empty")
+    return name
+
+
 def _server(url: str | None) -> str | None:
     """A server's address without what it must not hold; what was given is not repeated, because it may be secret."""
     if url is None:
@@ -171,11 +180,12 @@ Models = Annotated[Names, AfterValidator(_models), Field(min_length=1)]
 SomeModels = Annotated[Names, AfterValidator(_models)]  # perhaps none
 Model = Annotated[str, AfterValidator(_model)]
 Averaged = Annotated[Names, AfterValidator(_averaged)]
-Numbers = Annotated[dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], NoDecode, BeforeValidator(_numbers)]
+Numbers = Annotated[dict[str, Annotated[float, Field(ge=0)]], NoDecode, BeforeValidator(_numbers)]
 Columns = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_known_columns)]
 Paths = Annotated[list[Path], NoDecode, BeforeValidator(_listed)]
 RunFolders = Annotated[Paths, Field(min_length=1), AfterValidator(lambda paths: list(dict.fromkeys(paths)))]
 PredictionsAndGold = Annotated[list[Path], NoDecode, AfterValidator(_predictions_and_gold)]
 SeveralFiles = Annotated[list[Path], NoDecode, AfterValidator(_several)]
 RougeWeights = Annotated[Numbers, AfterValidator(_rouge_weights)]
+Project = Annotated[str, AfterValidator(_project)]
 Server = Annotated[str | None, AfterValidator(_server)]

@@ -167,7 +167,7 @@ class Job:
         )
         page = training_page(result, _entries(trained.history), signature=self.scorer.signature)
         run.write("report.html", render(page))
-        run.write("result.json", result.model_dump_json(indent=2))  # from here on the run is finished
+        run.write("result.json", result.to_json())  # from here on the run is finished
         return result
 
     def _before(self, engine: Engine, spec: ModelSpec, settings: FinetuneSettings) -> Score:
@@ -191,7 +191,7 @@ class Job:
             planning.apply(plan, loaded, steps)
         else:
             plan = planning.measure(loaded, examples, recipe, settings, steps, run.folder, len(self.dev))
-            run.write("plan.json", plan.model_dump_json(indent=2))
+            run.write("plan.json", plan.to_json())
         self.reporter.preview(plan)
         return plan
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dialsum_cli.caches.execute import execute
 from dialsum_cli.caches.plan import Decision, Wishes, make_plan
-from dialsum_cli.errors import RequestError
+from dialsum_cli.errors import RequestError, gigabytes
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import CacheCleanResult, CachedModel
 from dialsum_cli.settings import CacheCleanSettings, parse_bytes, parse_seconds
@@ -38,7 +38,7 @@ def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) 
     for name in plan.absent:
         reporter.note(f"--keep: '{name}' is not in the cache: nothing of it to keep")
     if plan.excess:
-        reporter.warn(f"what has to stay takes {plan.excess / 1e9:.1f} GB more than --max-size {settings.max_size}")
+        reporter.warn(f"what has to stay takes {gigabytes(plan.excess)} more than --max-size {settings.max_size}")
     planned = CacheCleanResult(
         freed_bytes=plan.freed_bytes, deleted=_rows(plan.deleted), kept=_rows(plan.kept), dry_run=True
     )

@@ -14,7 +14,7 @@ from dialsum_cli.data.template import order_of, read_layout
 from dialsum_cli.data.writing import Submission, check_output, open_submission
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.fitness import Inspector
-from dialsum_cli.generation.choice import check_engine, open_engine
+from dialsum_cli.generation.choice import check_engine, given, open_engine, refuse
 from dialsum_cli.generation.shared import led, resumed
 from dialsum_cli.long_dialogues import Chunked, Measuring, fits
 from dialsum_cli.metrics.morphemes import tokenizer
@@ -24,11 +24,12 @@ from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import CheckResult, PredictResult
 from dialsum_cli.runs import new_folder, provenance, start_run
-from dialsum_cli.settings import PredictSettings
+from dialsum_cli.settings import PredictSettings, SummarizerSettings
 from dialsum_cli.store import SummaryStore
 from dialsum_cli.summarizer import Batch, Engine, Summarizer, Summary, collect
 from dialsum_cli.tracking import tracked
 
+OF_A_MODEL = {*SummarizerSettings.model_fields, "engine", "long_dialogue"} - {"config"}  # and of no baseline
 PART = 4096  # dialogues in memory at a time: among so many, enough have about the same length to share a batch
 
 
@@ -42,7 +43,7 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
 
     Raises:
         RequestError: the output exists; no such model or prompt; the data or the template can't be read; samples are
-            asked of what can't draw any.
+            asked of what can't draw any, or other options given that the model would have to ignore.
         DialsumError: the model can't be loaded, the output not be written, or the data changed meanwhile.
     """
     reporter = reporter or QuietReporter()
@@ -53,12 +54,17 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
     name = " + ".join(each.name for each in (spec, *others))
     _check_sampling(settings, spec)
     load_prompt(settings.prompt)
+    for each in (spec, *others):
+        _check_ignored(settings, each)
     layout = read_layout(settings.template) if settings.template else None
     before = _stamp(settings.data)
     facts = survey(settings.data, columns=settings.columns, limit=settings.limit, note=reporter.note)
     order = None
     if settings.template and layout:
-        order = order_of(settings.template, layout, lambda: (each.fname for each in _stream(settings)), settings.data)
+        order = order_of(
+            settings.template, layout, lambda: (each.fname for each in _stream(settings)), settings.data,
+            limit=settings.limit,
+        )  # fmt: skip
     with (
         start_run(new_folder(settings.output_dir), settings) as run,
         tracked("predict", run.folder, settings, reporter, spec) as tracker,
@@ -110,7 +116,7 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
             samples=[each.path for each in kept],
         )
         run.write_json("provenance.json", provenance(data=facts.model_dump(), processes=processes.count(), **model))
-        run.write("result.json", result.model_dump_json(indent=2))
+        run.write("result.json", result.to_json())
         tracker.summarise(result.model_dump())
     return result
 
@@ -155,7 +161,7 @@ def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer
 
     The first part's has no number: all that fits into one part shares it, whatever `--limit` says.
     """
-    ingredients = {**engine.ingredients(), "long_dialogue": settings.long_dialogue} | ({"part": part} if part else {})
+    ingredients = {**engine.ingredients(), **({"part": part} if part else {})}
     folder = settings.output_dir / "summaries"
     if settings.num_samples is None:
         made: Summarizer = resumed(engine, SummaryStore(folder, ingredients))
@@ -169,6 +175,22 @@ def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer
     if not isinstance(engine, Measuring):
         raise RequestError("--long-dialogue chunk: this engine can't tell what fits into the model", "leave it out")
     return Chunked(made, partial(fits, engine))
+
+
+def _check_ignored(settings: PredictSettings, spec: ModelSpec) -> None:
+    """Refuse, before any work, what a baseline or an encoder-decoder would have to ignore.
+
+    Raises:
+        RequestError: such an option; or, where it hangs on the model's kind, as `open_checkpoint`.
+        DialsumError: as `open_checkpoint`.
+    """
+    if spec.kind == "baseline":
+        refuse(settings, OF_A_MODEL, spec.name, "leave it out, or name a model that reads")
+    elif spec.kind != "api" and given(settings, ["prompt"]):
+        from dialsum_cli.models.loading import open_checkpoint
+
+        if open_checkpoint(spec).spec.kind == "seq2seq":
+            refuse(settings, ["prompt"], spec.name, "leave it out: an encoder-decoder is given the dialogue alone")
 
 
 def _check_sampling(settings: PredictSettings, spec: ModelSpec) -> None:

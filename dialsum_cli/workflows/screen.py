@@ -7,10 +7,10 @@ from statistics import fmean
 
 from dialsum_cli import processes, registry
 from dialsum_cli.caches.downloads import Before, check_disk_limit, forget_downloads
-from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.data.submissions import write_submission
 from dialsum_cli.errors import one_line
-from dialsum_cli.generation.choice import check_engine, open_engine
+from dialsum_cli.generation.choice import check_engine, given, open_engine
 from dialsum_cli.generation.shared import led, resumed
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.metrics.statistics import LEVEL, compare, holm
@@ -19,7 +19,7 @@ from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import LeaderboardRow, PreflightResult, PreflightRow, ScreenResult
-from dialsum_cli.runs import Run, data_facts, file_name, new_folder, provenance, start_run
+from dialsum_cli.runs import Run, file_name, new_folder, provenance, start_run
 from dialsum_cli.settings import ScreenSettings, parse_bytes
 from dialsum_cli.store import SummaryStore
 from dialsum_cli.summarizer import Batch, Summary, collect
@@ -56,11 +56,11 @@ def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> Screen
     dialogues = read_dialogues(
         settings.data, columns=settings.columns, limit=settings.limit, references="equal", note=reporter.note
     )
-    facts = data_facts(settings.data, len(dialogues))
+    facts = facts_of(settings.data, dialogues)
     scorer = Scorer([dialogue.references for dialogue in dialogues], seed=settings.seed)
     baselines = [name for name in registry.BASELINES if settings.baselines and (name != "random" or len(dialogues) > 1)]
     names = baselines if settings.served else [*settings.models, *baselines]
-    specs = [registry.resolve(name) for name in dict.fromkeys(names)]
+    specs = [*dict.fromkeys(map(registry.resolve, names))]
     if settings.served and settings.api_model:
         specs.insert(0, registry.served(settings.api_model))
     before = Before.take() if settings.delete_cache else None
@@ -69,6 +69,8 @@ def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> Screen
         tracked("screen", run.folder, settings, reporter) as tracker,
     ):
         specs = _preflight(specs, settings, reporter)
+        if given(settings, ["prompt"]) and all(spec.kind in ("seq2seq", "baseline") for spec in specs):
+            reporter.note(f"--prompt {settings.prompt} is for chat models, and there is none among these")
         job = _Job(settings, dialogues, scorer, run, reporter, tracker, before)
         rows = rank([job.screen_one(spec) for spec in specs], seed=settings.seed)
         revisions = {row.model: row.revision for row in rows if row.revision}
@@ -79,7 +81,7 @@ def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> Screen
             ),
         )
         result = ScreenResult(leaderboard=rows, signature=scorer.signature, data=facts, run_dir=run.folder)
-        run.write("result.json", result.model_dump_json(indent=2))
+        run.write("result.json", result.to_json())
         tracker.failed = result.failed
         tracker.summarise({f"{row.model}/{name}": value for row in rows for name, value in row.model_dump().items()})
     return result

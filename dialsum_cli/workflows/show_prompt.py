@@ -32,7 +32,7 @@ def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter |
             reporter.note(f"{name} is a baseline: nothing is asked of it")
             continue
         checkpoint = open_checkpoint(spec)
-        trained, note = as_trained(settings, checkpoint.source.folder)
+        trained, note = as_trained(settings, checkpoint.source.folder, checkpoint.spec.kind)
         if note:
             reporter.warn(f"{name}: {note}")
         prompt, most = open_prompt(checkpoint.spec, checkpoint.config, load_tokenizer(checkpoint), trained)

@@ -60,6 +60,7 @@ def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult
         MissingPartError: Optuna isn't installed.
         DialsumError: the model can't be loaded, the run folder not be written, or the starting point not be measured.
     """
+    from dialsum_cli.generation.choice import refuse
     from dialsum_cli.models.loading import open_checkpoint
     from dialsum_cli.models.trained import OPTIONS, as_trained
 
@@ -80,6 +81,8 @@ def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult
         if (checks := check_data(train, dev)).findings:
             reporter.preview(checks)
     checkpoint = open_checkpoint(spec)
+    if checkpoint.spec.kind == "seq2seq":
+        refuse(settings, ["prompt"], spec.name, "leave it out: an encoder-decoder is given the dialogue alone")
     asked, _ = as_trained(settings, checkpoint.source.folder)  # `open_summarizer` tells of the difference
     trained = (checkpoint.source.folder / OPTIONS).is_file()
     plans = {stage: _plan(stage, asked, checkpoint, trained=trained) for stage in STAGES[settings.stage]}
@@ -256,4 +259,4 @@ def _write(result: TuneResult, run: Run) -> None:
     from dialsum_cli.reports.tuning import tuning_page
 
     run.write("report.html", render(tuning_page(result)))
-    run.write("result.json", result.model_dump_json(indent=2))  # from here on the search is finished
+    run.write("result.json", result.to_json())  # from here on the search is finished
