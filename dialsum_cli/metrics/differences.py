@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.metrics.morphemes import Tokenizer
-from dialsum_cli.results import Piece
+from dialsum_cli.metrics.rouge import PreparedText, rouge
+from dialsum_cli.results import Piece, WorstCase
 from dialsum_cli.text import TAG
 
 
@@ -24,6 +26,22 @@ def differences(summary: str, reference: str, tokenizer: Tokenizer) -> tuple[lis
         list(_pieces(reference, tokenizer, summary_words, "missing")),
         list(_pieces(summary, tokenizer, reference_words, "extra")),
     )
+
+
+def lowest(
+    texts: Sequence[str], rows: Sequence[Dialogue], scores: Sequence[float], count: int, tokenizer: Tokenizer
+) -> Iterator[WorstCase]:
+    """The summaries with the lowest scores, each beside the reference that it is nearest to."""
+    for index in sorted(range(len(rows)), key=scores.__getitem__)[:count]:
+        text, row = texts[index], rows[index]
+        prepared = PreparedText(tokenizer.join(text))
+        closeness = [rouge(prepared, PreparedText(tokenizer.join(each))).mean for each in row.references]
+        nearest = closeness.index(max(closeness))
+        reference, summary = differences(text, row.references[nearest], tokenizer)
+        yield WorstCase(
+            index=index, fname=row.fname, final_score=scores[index], reference_number=nearest + 1,
+            reference=reference, summary=summary,
+        )  # fmt: skip
 
 
 def _words(morphemes: str) -> list[str]:

@@ -198,7 +198,7 @@ def systems_of(run: RunFolder) -> Iterator[System]:
         case ScreenResult(leaderboard=rows, data=data):
             for row in sorted(rows, key=lambda row: row.kind == "baseline"):
                 if row.final_score is not None:
-                    recorded = Scores(**{name: getattr(row, name) for name in Scores.model_fields})
+                    recorded = Scores.of(row)
                     file = run.path / "predictions" / f"{file_name(row.model)}.csv"
                     yield System(run, row.model, data, recorded, file, baseline=row.kind == "baseline")
         case FinetuneRun(model=model, before=before, after=after) if run.data:

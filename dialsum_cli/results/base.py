@@ -81,3 +81,8 @@ class Scores(Result):
     final_score: float
     rouge_sum: float
     ci95: tuple[float, float]
+
+    @classmethod
+    def of(cls, measured: Any) -> Scores:
+        """Those of something that has more than them."""
+        return cls(**{name: getattr(measured, name) for name in cls.model_fields})

@@ -162,8 +162,8 @@ class Job:
             best_step=trained.best_step,
             precision=settings.precision,
             plan=plan,
-            before=_scores(before),
-            after=_scores(after),
+            before=Scores.of(before),
+            after=Scores.of(after),
         )
         page = training_page(result, _entries(trained.history), signature=self.scorer.signature)
         run.write("report.html", render(page))
@@ -241,17 +241,6 @@ def _run_folder(
             f"'{folder}' of the first process can't be seen here", "put --output-dir on a disk that all hosts share"
         )
     yield _ReadOnlyRun(folder)
-
-
-def _scores(score: Score) -> Scores:
-    return Scores(
-        rouge1=score.rouge1,
-        rouge2=score.rouge2,
-        rougeL=score.rougeL,
-        final_score=score.final_score,
-        rouge_sum=score.rouge_sum,
-        ci95=score.ci95,
-    )
 
 
 def _record(history: Sequence[Mapping[str, float]], run: Run, tracker: Tracker) -> None:

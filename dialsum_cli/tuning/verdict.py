@@ -5,7 +5,7 @@ from typing import Any, Literal
 import yaml
 
 from dialsum_cli.metrics.scoring import Score
-from dialsum_cli.metrics.statistics import LEVEL, bootstrap_interval, compare
+from dialsum_cli.metrics.statistics import LEVEL, gain
 from dialsum_cli.results import Scores
 from dialsum_cli.settings import FinetuneSettings, TrackingSettings, TuneSettings
 from dialsum_cli.tuning.spaces import Options
@@ -15,23 +15,13 @@ ELSEWHERE = {"output_dir", "resume", *TrackingSettings.model_fields}  # what say
 
 def judged(before: Score, after: Score, seed: int) -> dict[str, Any]:
     """The fields of a `TunedStage` that compare the leading trial with the starting point, on dialogues held out."""
-    items, others = after.items.final_score, before.items.final_score
-    comparison = compare(items, others, seed=seed)
-    gains = [one - other for one, other in zip(items, others, strict=True)]
-    better = comparison.difference > 0 and comparison.p_value < LEVEL
-    scores = {
-        name: Scores(**{each: getattr(score, each) for each in Scores.model_fields})
-        for name, score in (("before", before), ("after", after))
-    }
+    gained = gain(after.items.final_score, before.items.final_score, seed=seed)
+    better = gained["gain"] > 0 and gained["p_value"] < LEVEL
     return {
         "verdict": "improvement" if better else "no improvement",
-        **scores,
-        "gain": comparison.difference,
-        "gain_ci95": bootstrap_interval(gains, seed=seed),
-        "p_value": comparison.p_value,
-        "wins": comparison.wins,
-        "ties": comparison.ties,
-        "losses": comparison.losses,
+        "before": Scores.of(before),
+        "after": Scores.of(after),
+        **gained,
     }
 
 

@@ -14,7 +14,7 @@ from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
 from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
 from dialsum_cli.metrics.rouge import PreparedText
 from dialsum_cli.metrics.scoring import Score, score_all
-from dialsum_cli.metrics.statistics import LEVEL, bootstrap_interval, compare
+from dialsum_cli.metrics.statistics import LEVEL, gain
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import EnsembleResult, EnsembleSystem, Scores
 from dialsum_cli.settings import EnsembleSettings
@@ -183,20 +183,13 @@ def _families(agreement: Sequence[Sequence[float]]) -> list[int]:
 
 def _compared(whole: Score, best: Score, settings: EnsembleSettings, index: int) -> dict[str, object]:
     """What a gold tells: the verdict on the ensemble beside the best single system."""
-    items, others = whole.items.final_score, best.items.final_score
-    comparison = compare(items, others, seed=settings.seed)
-    gains = [one - other for one, other in zip(items, others, strict=True)]
-    worth_it = comparison.difference > 0 and comparison.p_value < LEVEL
+    gained = gain(whole.items.final_score, best.items.final_score, seed=settings.seed)
+    worth_it = gained["gain"] > 0 and gained["p_value"] < LEVEL
     return {
         "verdict": "ensemble" if worth_it else "do not ensemble",
-        "score": Scores(**{name: getattr(whole, name) for name in Scores.model_fields}),
+        "score": Scores.of(whole),
         "best": str(settings.files[index]),
-        "gain": comparison.difference,
-        "gain_ci95": bootstrap_interval(gains, seed=settings.seed),
-        "p_value": comparison.p_value,
-        "wins": comparison.wins,
-        "ties": comparison.ties,
-        "losses": comparison.losses,
+        **gained,
         "signature": whole.signature,
     }
 

@@ -1,6 +1,5 @@
 """`dialsum report`: run folders side by side on one page, and in an experiment log."""
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,11 +8,10 @@ from dialsum_cli.data.submissions import align, read_submission
 from dialsum_cli.data.template import read_layout
 from dialsum_cli.data.writing import Layout, check_place
 from dialsum_cli.errors import DataError, RequestError
-from dialsum_cli.metrics.differences import differences
-from dialsum_cli.metrics.morphemes import Tokenizer, tokenizer
-from dialsum_cli.metrics.rouge import PreparedText, rouge
+from dialsum_cli.metrics.differences import lowest
+from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.metrics.scoring import Score, Scorer
-from dialsum_cli.metrics.statistics import LEVEL, bootstrap_interval, compare, holm
+from dialsum_cli.metrics.statistics import LEVEL, compare, difference_interval, holm
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.reports.folders import RunFolder, System, asked, files_of, read_run, remarks, systems_of
 from dialsum_cli.reports.log import read_log, rows_of, updated
@@ -25,7 +23,6 @@ from dialsum_cli.results import (
     ReportedSystem,
     ReportResult,
     Scores,
-    WorstCase,
 )
 from dialsum_cli.runs import data_facts, write_atomically
 from dialsum_cli.settings import ReportSettings
@@ -143,9 +140,8 @@ class _Bench:
                 f"says {system.recorded.final_score:.2f}."
             )
         if not system.baseline and self.settings.worst:
-            finals, ruler = score.items.final_score, tokenizer("mecab")
-            indices = sorted(range(len(gold)), key=finals.__getitem__)[: self.settings.worst]
-            cases = [(_worst(index, texts[index], gold[index], finals[index], ruler), gold[index]) for index in indices]
+            worst = lowest(texts, gold, score.items.final_score, self.settings.worst, tokenizer("mecab"))
+            cases = [(case, gold[case.index]) for case in worst]
             self.lowest.append(Lowest(str(system.run.path), system.model, len(gold), cases))
 
 
@@ -173,24 +169,12 @@ def _compared(scored: Sequence[tuple[ReportedSystem, Score | None]], seed: int) 
     rows = [system for system, _ in scored]
     for index, comparison in found.items():
         assert best is not None
-        gains = array("d", map(float.__sub__, items[index], items[best]))
+        interval = difference_interval(items[index], items[best], seed=seed)
         rows[index] = rows[index].model_copy(
-            update={"difference": comparison.difference, "difference_ci95": bootstrap_interval(gains, seed=seed),
-                    "p_value": adjusted[index], "wins": comparison.wins, "ties": comparison.ties,
-                    "losses": comparison.losses, "tied": adjusted[index] >= LEVEL}
+            update={**comparison._asdict(), "difference_ci95": interval, "p_value": adjusted[index],
+                    "tied": adjusted[index] >= LEVEL}
         )  # fmt: skip
     return rows
-
-
-def _worst(index: int, text: str, row: Dialogue, final_score: float, ruler: Tokenizer) -> WorstCase:
-    prepared = PreparedText(ruler.join(text))
-    closeness = [rouge(prepared, PreparedText(ruler.join(each))).mean for each in row.references]
-    nearest = closeness.index(max(closeness))
-    reference, summary = differences(text, row.references[nearest], ruler)
-    return WorstCase(
-        index=index, fname=row.fname, final_score=final_score, reference_number=nearest + 1, reference=reference,
-        summary=summary,
-    )  # fmt: skip
 
 
 def _run(run: RunFolder, rows: Sequence[ReportedSystem]) -> ReportedRun:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,11 @@ from dialsum_cli.data.submissions import align, columns_by_file, read_submission
 from dialsum_cli.data.writing import check_place
 from dialsum_cli.errors import RequestError
 from dialsum_cli.metrics.diagnostics import ItemDiagnostics, diagnose, summarise, swap_speakers
-from dialsum_cli.metrics.differences import differences
+from dialsum_cli.metrics.differences import lowest
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
 from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
-from dialsum_cli.metrics.rouge import PreparedText, rouge
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, agreement, other_items, score_all
-from dialsum_cli.metrics.statistics import LEVEL, Comparison, bootstrap_interval, compare, holm
+from dialsum_cli.metrics.statistics import LEVEL, Comparison, bootstrap_interval, compare, difference_interval, holm
 from dialsum_cli.metrics.verification import verify
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import (
@@ -89,7 +87,7 @@ def _score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
         swaps = sum(map(_better, exchanged.items.final_score, measured.items.final_score))
         diagnostics = summarise(_diagnose(texts, rows, tokenizer), empty=measured.empty, speaker_swaps=swaps)
         count = settings.worst or (ON_THE_PAGE if settings.report else 0)
-        worst = list(_worst(texts, rows, measured, count, tokenizer))
+        worst = [*lowest(texts, rows, measured.items.final_score, count, tokenizer)]
         systems.append(_system(path, measured, rows, diagnostics, compared, worst[: settings.worst]))
         items.append(
             SystemItems(
@@ -208,29 +206,12 @@ def _compare(scores: Sequence[Score], seed: int) -> Iterator[_Compared]:
     comparisons = [compare(items, first, seed=seed) for items in others]
     adjusted = holm([each.p_value for each in comparisons])
     for items, comparison, p_value in zip(others, comparisons, adjusted, strict=True):
-        gains = array("d", map(float.__sub__, items, first))
-        yield comparison, bootstrap_interval(gains, seed=seed), p_value
+        yield comparison, difference_interval(items, first, seed=seed), p_value
 
 
 def _diagnose(texts: Sequence[str], rows: Sequence[Dialogue], tokenizer: Tokenizer) -> Iterator[ItemDiagnostics]:
     for text, row in zip(texts, rows, strict=True):
         yield diagnose(text, row.references, row.text, names=tokenizer.names)
-
-
-def _worst(
-    texts: Sequence[str], rows: Sequence[Dialogue], measured: Score, count: int, tokenizer: Tokenizer
-) -> Iterator[WorstCase]:
-    finals = measured.items.final_score
-    for index in sorted(range(len(rows)), key=finals.__getitem__)[:count]:
-        text, row = texts[index], rows[index]
-        prepared = PreparedText(tokenizer.join(text))
-        closeness = [rouge(prepared, PreparedText(tokenizer.join(each))).mean for each in row.references]
-        nearest = closeness.index(max(closeness))
-        reference, summary = differences(text, row.references[nearest], tokenizer)
-        yield WorstCase(
-            index=index, fname=row.fname, final_score=finals[index], reference_number=nearest + 1,
-            reference=reference, summary=summary,
-        )  # fmt: skip
 
 
 def _system(
@@ -256,13 +237,10 @@ def _system(
     comparison, interval, p_value = compared
     return system.model_copy(
         update={
-            "difference": comparison.difference,
+            **comparison._asdict(),
             "difference_ci95": interval,
             "p_value": p_value,
             "p_value_unadjusted": comparison.p_value,
-            "wins": comparison.wins,
-            "ties": comparison.ties,
-            "losses": comparison.losses,
             "tied": p_value >= LEVEL,
         }
     )
