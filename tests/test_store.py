@@ -66,6 +66,21 @@ def test_the_same_text_under_another_id_and_a_part_of_the_rows(tmp_path):
     assert kept.seconds == 1.0  # one of the two that were made together
 
 
+def test_dialogues_of_the_same_text_are_asked_about_once(tmp_path):
+    store = SummaryStore(tmp_path, {})
+    twice = [*DIALOGUES[:3], *(Dialogue(f"again {each.fname}", each.text) for each in DIALOGUES[:3])]
+    summaries, asked, batches = run(store, twice)
+    assert asked == ["d0", "d1", "d2"]
+    assert [each.fname for each in summaries] == [each.fname for each in twice]
+    assert [(each.text, each.truncated) for each in summaries[:3]] == [
+        (each.text, each.truncated) for each in summaries[3:]
+    ]
+    assert [len(batch.summaries) for batch in batches] == [4, 2]
+    assert [len(kept["summaries"]) for kept in store.batches()] == [2, 1]
+    again, asked, _ = run(store, twice)
+    assert (again, asked) == (summaries, [])
+
+
 @pytest.mark.parametrize("text", ["#Person1#: 0번입니다.\n#Person2#: 네!", "#Person1#: 0번입니다.\n#Person2#: 네. "])
 def test_another_text_under_the_same_id_is_another_dialogue(tmp_path, text):
     store = SummaryStore(tmp_path, {})

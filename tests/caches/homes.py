@@ -34,10 +34,14 @@ class Home:
             "TMPDIR": str(self.temporary),
             "HF_HOME": str(self.hugging_face),
             "HF_HUB_CACHE": str(self.hub),
+            "HF_XET_CACHE": str(self.hugging_face / "xet"),
+            "HF_DATASETS_CACHE": str(self.hugging_face / "datasets"),
             "TORCHINDUCTOR_CACHE_DIR": str(self.temporary / "torchinductor"),
             "TRITON_CACHE_DIR": str(self.user / ".triton" / "cache"),
             "WANDB_CACHE_DIR": str(self.cache / "wandb"),
             "WANDB_DATA_DIR": str(self.user / ".local" / "share" / "wandb"),
+            "PIP_CACHE_DIR": str(self.cache / "pip"),
+            "UV_CACHE_DIR": str(self.cache / "uv"),
         }
 
     def add(self, name: str, *revisions: dict[str, bytes], kind: str = "model") -> Path:

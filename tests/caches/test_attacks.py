@@ -27,9 +27,9 @@ REFUSED = [
     ({"HF_HUB_CACHE": lambda home: str(home.user)}, "itself, your home", "set HF_HUB_CACHE to a folder of its own"),
     ({"HF_HOME": lambda home: str(home.user), "HF_HUB_CACHE": None}, "itself, your home", "set HF_HOME"),
     ({"HF_HUB_CACHE": lambda home: str(home.root)}, "it holds your home", "set HF_HUB_CACHE to a folder of its own"),
-    ({"HF_HOME": linked, "HF_HUB_CACHE": None}, "is a link", "HF_HOME='"),
-    ({"HF_HUB_CACHE": linked}, "is a link", "HF_HUB_CACHE='"),
-    ({"HF_DATASETS_CACHE": linked}, "is a link", "HF_DATASETS_CACHE='"),
+    ({"HF_HOME": linked, "HF_HUB_CACHE": None}, "is a link", "export HF_HOME=/"),
+    ({"HF_HUB_CACHE": linked}, "is a link", "export HF_HUB_CACHE=/"),
+    ({"HF_DATASETS_CACHE": linked}, "is a link", "export HF_DATASETS_CACHE=/"),
     ({"TORCHINDUCTOR_CACHE_DIR": "/usr"}, "'/usr' is no cache: it holds", "set TORCHINDUCTOR_CACHE_DIR"),
     ({"TORCHINDUCTOR_CACHE_DIR": "/var"}, "it holds folders of the system", "set TORCHINDUCTOR_CACHE_DIR"),
     ({"TRITON_CACHE_DIR": "."}, "it holds the working folder", "cd to another folder"),
@@ -63,7 +63,7 @@ def test_what_is_no_cache_is_refused_and_nothing_is_touched(home, monkeypatch, v
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Home, "environment", environment)
     everything = contents(home.root)
-    done = clean(home, "--include", "wandb-staging", "--yes", check=2)
+    done = clean(home, "--include", "wandb-staging", "--dry-run", check=2)
     error, remedy_line = done.stderr.strip().splitlines()
     assert message in error
     assert remedy in remedy_line
@@ -181,5 +181,5 @@ def test_a_link_in_a_snapshot_never_leads_the_hubs_strategy_outside(home):
 
 def test_json_survives_names_that_are_no_text(home):
     os.makedirs(os.fsencode(home.cache / "wandb" / "artifacts") + b"/\xff\xfe\x1b[2J")
-    rows = json.loads(clean(home, "--dry-run").stdout)["deleted"]
+    rows = json.loads(clean(home, "--dry-run").stdout)["kept"]
     assert [row["name"] for row in rows] == ["\\udcff\\udcfe\\x1b[2J"]

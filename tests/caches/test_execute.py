@@ -9,6 +9,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from frail import frail
 from huggingface_hub import scan_cache_dir
 
 from dialsum_cli.caches.execute import SECOND, execute
@@ -21,26 +22,16 @@ from tests.caches.test_plan import process
 MANY = 150
 
 
-def start(home, *arguments):
-    command = [sys.executable, "-m", "dialsum_cli", "cache-clean", "--yes", "--json", *arguments]
+def start(home, *arguments, program=(sys.executable, "-m", "dialsum_cli")):
+    command = [*program, "cache-clean", "--yes", "--json", *arguments]
     environment = {**os.environ, **home.environment}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    # A background job is started with Ctrl-C ignored, and so would be all that it starts.
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    return subprocess.Popen(command, cwd=home.root / "work", env=environment, text=True, **streams, **heard)
-
-
-def wait_for(condition, child):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert child.poll() is None, "it was done before it could be disturbed"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    return subprocess.Popen(command, cwd=home.root / "work", env=environment, text=True, **streams)
 
 
 @pytest.fixture
 def full(home):
-    """Repositories of many files each, so that deleting takes long enough to be disturbed."""
+    """Repositories of many files each, so that deleting can be disturbed in the middle of one."""
     for number in range(12):
         home.add(f"a/model-{number}", {f"{part}.bin": os.urandom(8) for part in range(MANY)}, weights(10))
     home.add("kept/model", weights(1_000))
@@ -52,11 +43,11 @@ def full(home):
 @pytest.mark.parametrize("left", [11, 6, 1])
 def test_a_clean_up_that_is_killed_leaves_a_whole_cache_and_the_next_one_finishes_it(full, how, left):
     before = on_disk(full.root)
-    child = start(full, "--keep", "kept/model")
-    wait_for(lambda: len(full.models()) - 1 <= left, child)
-    child.send_signal(how)
-    child.communicate(timeout=60)
+    files = sum(path.is_file() for path in (full.hub / "models--a--model-0").rglob("*"))
+    child = start(full, "--keep", "kept/model", program=frail("remove", int(files * (11.5 - left)), how))
+    child.communicate(timeout=120)
     assert child.returncode == (-how if how == signal.SIGKILL else 130)
+    assert len(full.models()) - 1 == left
     cache = scan_cache_dir(full.hub)
     assert not cache.warnings
     between = on_disk(full.root)

@@ -180,6 +180,23 @@ def test_the_base_of_a_run_stays_by_its_id_and_by_its_path(siblings):
     assert reasons(made)["a/model"] == f"base of the run '{by_id / 'model'}'"
 
 
+def test_the_bases_of_a_run_stay_wherever_it_and_its_adapter_are(siblings):
+    """On a larger disk, by a link; among models whose logits are averaged; under an adapter that is no run's."""
+    elsewhere = siblings.root / "big disk" / "finetune" / "1"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "configuration.json").write_text(json.dumps({"model": KEPT}))
+    (siblings.runs / "finetune").symlink_to(elsewhere.parent)
+    (elsewhere / "loop").symlink_to(elsewhere.parent)
+    averaged = siblings.runs / "predict" / "1"
+    averaged.mkdir(parents=True)
+    adapter = siblings.root / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "b/model"}))
+    (averaged / "provenance.json").write_text(json.dumps({"average_logits": ["a/model", str(adapter)]}))
+    made = plan(caches=("hub",), runs=[siblings.runs])
+    assert [name for name in names(made.kept) if name != "a/data"] == sorted([KEPT, "a/model", "b/model"])
+
+
 def test_a_run_that_can_not_be_read_stops_everything(siblings):
     (siblings.runs / "x").mkdir()
     (siblings.runs / "x" / "adapter_config.json").write_text("{")
@@ -263,6 +280,11 @@ def test_shared_blobs_go_with_the_last_repository_that_links_to_them(home):
         (home.snapshot(name) / "big.safetensors").symlink_to("../../blobs/etag")
         lines.append(f"models--{name.replace('/', '--')}/blobs/etag\n")
     (shared.parent / f"{digest}.refs").write_text("".join(lines))
+    early = plan(caches=("hub",))
+    with process("open", shared) as reader:
+        both = plan(caches=("hub",))
+        assert reasons(both) == dict.fromkeys(("a/model", "b/model"), f"open in process {reader.pid}")
+        assert names(execute(early, print).failed) == ["a/model", "b/model"]  # opened after the plan was made
     one = plan(caches=("hub", "leftovers"), keep=["a/model"])
     assert one.freed_bytes < 100_000
     assert "hf cache prune" in reasons(one)[f"shared blob {orphan[:12]}"]
@@ -275,7 +297,7 @@ def test_shared_blobs_go_with_the_last_repository_that_links_to_them(home):
         assert shared.exists() == (made is one)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9_000), st.lists(st.integers(0, 4), max_size=4)), max_size=8)
 )
@@ -319,6 +341,10 @@ def test_ages(text, value):
         ({"max_size": "-1GB"}, "is no size"),
         ({"older_than": "30"}, "is no age; write it as 30d, 12h or 8w"),
         ({"only": "hubb"}, "'hubb' is no cache; choose from hub, leftovers"),
+        ({"keep": " "}, "it is empty"),
+        ({"only": ""}, "it is empty"),
+        ({"max_size": "9" * 400}, "is no size"),
+        ({"only": "hub", "include": "pip"}, "--include pip: --only leaves it out"),
         ({"only": "uv"}, "--only uv: it is cleaned only where --include uv is given as well"),
     ],
 )
@@ -331,6 +357,13 @@ def test_what_can_not_be_meant_is_refused(options, message):
 def test_a_folder_of_runs_that_is_not_there_protects_nothing_and_is_refused(home):
     with pytest.raises(RequestError, match="there is no folder 'ruins'"):
         cache_clean(CacheCleanSettings(runs=["ruins"], dry_run=True))
+
+
+def test_without_variables_of_their_own_xet_and_data_sets_are_below_hf_home(siblings, monkeypatch):
+    write(siblings.hugging_face / "xet" / ENDPOINT / "chunk", 100)
+    for name in ("HF_XET_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name)
+    assert names(plan(caches=("xet", "datasets")).deleted) == [ENDPOINT, "owner___data"]
 
 
 def test_where_there_are_no_runs_it_says_that_it_protects_none(home):

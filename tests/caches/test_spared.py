@@ -117,6 +117,7 @@ def test_what_wandb_has_staged_goes_only_if_asked_for_and_if_it_is_uploaded(home
             ["downloads/abc", "x.lock", "csv/default/0.0.0/abc/dataset_info.json", "old/one/1.0/dataset_info.json"],
             ["my_corpus/train.json", "notes.txt", "info/dataset_info.json"],
         ),
+        ("wandb", ["obj/md5/aa/x", "tmp/x"], ["mythesis:v0/data.csv", "model.bin"]),
         ("xet", [f"{ENDPOINT}/chunk-cache/aa", "http___localhost-abcdefghijklmnop/x", "logs/x"], ["thesis/x", "x.py"]),
         ("triton", [f"{KERNEL}/x.cubin", f"{'0a' * 32}/x", f"{'0b' * 16}/x"], ["src/main.py", "HASH/x"]),
         ("inductor", ["aa/x.py", "fxgraph/aa/x", "triton/0/x", "tmp1234abcd.py", "locks/x"], ["src/x", "a1/x", "y.py"]),
@@ -126,7 +127,10 @@ def test_what_a_tool_has_not_made_stays_in_its_folder(home, monkeypatch, cache, 
     """As with HF_DATASETS_CACHE=/data, where the user's own corpora are as well."""
     folder = home.root / "data"
     variable = {"datasets": "HF_DATASETS_CACHE", "triton": "TRITON_CACHE_DIR", "inductor": "TORCHINDUCTOR_CACHE_DIR"}
-    if cache == "xet":
+    if cache == "wandb":
+        monkeypatch.setenv("WANDB_CACHE_DIR", str(folder))
+        folder /= "artifacts"  # as wandb has it, and where its users download to
+    elif cache == "xet":
         monkeypatch.setattr(constants, "HF_XET_CACHE", str(folder))
     else:
         monkeypatch.setenv(variable[cache], str(folder))

@@ -1,5 +1,5 @@
 from itertools import pairwise
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -131,9 +131,9 @@ def test_the_real_corpus_has_retold_dialogues_in_train_and_dev_and_is_checked_in
         for turn in range(5)
         for each in train
     ][:12_457]
-    start = perf_counter()
+    start = process_time()
     result = check_data(as_many, dev)
-    assert perf_counter() - start < 10
+    assert process_time() - start < 10
     (near,) = [each for each in result.findings if each.check == "near_leak"]
     assert near.count == 8
     assert near.examples[0] == "dev_397 ~ train_4816_0 (46%)"

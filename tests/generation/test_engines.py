@@ -5,6 +5,7 @@ from tiny_models import make_model
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.errors import RequestError
 from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
+from dialsum_cli.generation.sampling import Sampling
 from dialsum_cli.registry import resolve
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import BUNDLED, PredictSettings
@@ -63,6 +64,39 @@ def test_tags_that_a_model_added_as_special_tokens_survive_decoding(folders, tmp
         ids = loaded.tokenizer.encode(text, add_special_tokens=False)
         assert len(loaded.tokenizer.encode("#Person1#", add_special_tokens=False)) == 1
         assert summarizer.reader.read(ids)[0] == text
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("end", ["</think>", ""])
+def test_a_thought_between_special_tokens_is_no_part_of_the_summary(tmp_path, opened, end):
+    folder = make_model(tmp_path / "thinker", "qwen")
+    with open_summarizer(resolve(str(folder)), PredictSettings(), QuietReporter()) as (_, loaded):
+        loaded.tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+        loaded.model.resize_token_embeddings(len(loaded.tokenizer))
+        if opened:  # the template makes the model think
+            template = loaded.tokenizer.chat_template
+            loaded.tokenizer.chat_template = template.replace("assistant\n", "assistant\n<think>\n")
+        reader = HuggingFaceSummarizer(loaded, PredictSettings(), lambda message: None).reader
+        thought = ("" if opened else "<think>") + "#Person1#이 무엇을 했는지 봅시다."
+        answer = "#Person1#은 점심을 먹습니다." if end else ""
+        ids = loaded.tokenizer.encode(f"{thought}{end}{answer}", add_special_tokens=False)
+        assert reader.read(ids) == (answer, True)
+
+
+def test_samples_through_generate_keep_to_the_budget(tmp_path):
+    folder, tokens = make_model(tmp_path / "gemma", "gemma2"), 2000
+    settings = PredictSettings(max_new_tokens=4, batch_tokens=tokens)
+    widths = []
+    with open_summarizer(resolve(str(folder)), settings, QuietReporter()) as (summarizer, loaded):
+        assert summarizer.decoder is None
+        loaded.model.register_forward_pre_hook(
+            lambda _, args, kwargs: widths.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+        )
+        dialogues = [Dialogue(str(number), "#Person1#: 네.") for number in range(12)]
+        assert len([*summarizer.summarize(dialogues, Sampling(3))]) > 1
+    prefills = [(rows, width) for rows, width in widths if width > 1]
+    assert max(rows for rows, _ in prefills) > 3
+    assert all(rows * (width + 4) <= tokens for rows, width in prefills)
 
 
 def test_sampling_habits_of_a_model_are_not_ours(folders, tmp_path):

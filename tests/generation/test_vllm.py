@@ -1,7 +1,10 @@
 """vLLM's engine: what can be told without it, and where it is installed the engine itself against `hf`."""
 
+import sys
+import time
 from importlib.util import find_spec
 from itertools import count
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from tiny_models import make_model
 
-from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.errors import MissingPartError, RequestError
 from dialsum_cli.generation.choice import choose_engine, open_engine
 from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
@@ -59,7 +62,7 @@ def alone(vocabulary, dialogue, name, steps):
         st.tuples(st.sampled_from(["come", "leave", "swap", "move", "again", "stay"]), st.integers(0, 9)), max_size=25
     )
 )
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_rows_that_come_and_go_are_written_as_if_they_were_alone(vocabulary, moves):
     rows = MovingRows(lambda size: vocabulary, torch.device("cpu"))
     size, names = vocabulary.allowed.shape[1], count()
@@ -127,6 +130,47 @@ def test_prompts_ends_and_answers_are_those_of_hf(loaded):
     end = min(here.end_ids)
     for written in (ids, [*ids, end], [*ids, end, *ids], ids[:-2], [loaded.tokenizer.pad_token_id, *ids]):
         assert there.reader.read(written) == here.reader.read(written)
+
+
+START = 2.0  # seconds
+
+
+def double():
+    """A double of vLLM that takes its time to start and completes a request with each step."""
+    vllm, inputs = ModuleType("vllm"), ModuleType("vllm.inputs")
+    requests, asked = [], []
+
+    def step():
+        return [SimpleNamespace(finished=True, request_id=requests.pop(0), outputs=[SimpleNamespace(token_ids=[7])])]
+
+    def add_request(name, prompt, params, lora_request):
+        requests.append(name)
+        asked.append(params)
+
+    def start(**_):
+        time.sleep(START)
+        config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_seqs=4))
+        core = SimpleNamespace(shutdown=lambda: None)
+        engine = SimpleNamespace(step=step, add_request=add_request, vllm_config=config, engine_core=core)
+        return SimpleNamespace(llm_engine=engine)
+
+    vllm.LLM, vllm.SamplingParams, inputs.tokens_input = start, SimpleNamespace, list
+    return {"vllm": vllm, "vllm.inputs": inputs}, asked
+
+
+def test_its_start_is_not_the_pace_of_what_follows(loaded, monkeypatch):
+    modules, asked = double()
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    summarizer = VllmSummarizer(open_checkpoint(loaded.spec), "fp32", PredictSettings(engine="vllm"))
+    dialogues = [Dialogue(str(number), f"#Person1#: {number}번") for number in range(40)]
+    first, *others = summarizer.summarize(dialogues)
+    assert first.seconds < START
+    assert first.work_left == pytest.approx(39 / 4)  # one of four that are answered at once
+    assert all(batch.seconds * batch.work_left < 39 * START / 4 for batch in others)
+    assert (len(others), others[-1].work_left) == (39, 0)
+    assert [params.extra_args["dialogue"] for params in asked] == [each.text for each in dialogues]
+    assert all(params.stop_token_ids == params.extra_args["open_ids"] == [7] for params in asked)
 
 
 @without_vllm

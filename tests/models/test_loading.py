@@ -5,17 +5,22 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from loopback_hub import loopback_hub
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_models import make_model
-from transformers import AutoConfig, LlamaConfig, MllamaConfig, MllamaForConditionalGeneration, ViTConfig
+from transformers import AutoConfig, LlamaConfig, MllamaConfig, MllamaForConditionalGeneration, T5Config, ViTConfig
 
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.models.loading import load, open_checkpoint
-from dialsum_cli.models.planning import choose_precision, peak_bytes, skeleton, weight_bytes
+from dialsum_cli.generation.vllm import VllmSummarizer
+from dialsum_cli.models.loading import load, load_tokenizer, open_checkpoint
+from dialsum_cli.models.planning import choose_precision, computed_in, half, peak_bytes, skeleton, weight_bytes
 from dialsum_cli.models.preflight import preflight
 from dialsum_cli.models.sources import find
 from dialsum_cli.registry import resolve
@@ -137,6 +142,12 @@ def test_what_was_downloaded_works_without_the_hub(folders, dialsum, tmp_path):
         hub.add("half/model").push_folder(folders[0])
         env = hub.environment(home)
         dialsum("screen", "--models", "some/model,half/model", *QUICK, env=env)
+    # vLLM's engine says so too, before it starts what is no vLLM here.
+    (tmp_path / "vllm.py").touch()
+    arguments = ("screen", "--models", "some/model", *QUICK, "--engine", "vllm")
+    done = dialsum(*arguments, env={**env, "PYTHONPATH": str(tmp_path)}, check=1)
+    assert f"the hub can't be reached: some/model is commit {commit[:8]} from the cache" in done.stderr
+
     (weights,) = (home / "hub").glob("models--half--model/snapshots/*/model.safetensors")
     weights.unlink()
     for offline, said in (
@@ -155,13 +166,13 @@ def test_what_was_downloaded_works_without_the_hub(folders, dialsum, tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 400 KiB."""
+def small_disk(request, tmp_path):
+    """A real file system of so many KiB."""
     if os.geteuid() != 0:
         pytest.skip("needs root to mount a small file system")
-    folder = tmp_path / "small disk"
+    folder, size = tmp_path / "small disk", f"size={request.param}k"
     folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True, text=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, text=True)
     if mount.returncode:
         pytest.skip(f"no small file system can be mounted here: {mount.stderr.strip()}")
     yield folder
@@ -169,6 +180,17 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("small_disk", [900], indirect=True)
+def test_a_disk_with_room_for_one_download_gets_one(hub, folders, dialsum, small_disk):
+    weights = (folders[0] / "model.safetensors").stat().st_size
+    assert 450 * 1024 < weights < 850 * 1024  # twice as much has no room
+    hub.add("some/model").push_folder(folders[0])
+    done = dialsum("screen", "--models", "some/model", *QUICK, env=hub.environment(small_disk))
+    assert board(done)["some/model"]["status"] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("small_disk", [400], indirect=True)
 def test_a_disk_without_room(hub, folders, dialsum, small_disk):
     assert (folders[0] / "model.safetensors").stat().st_size > 400 * 1024
     hub.add("told/model").push_folder(folders[0])
@@ -232,6 +254,32 @@ def test_a_damaged_folder_is_told_in_one_line(folders, tmp_path, how, message):
     assert "\n" not in str(raised.value)
     assert str(folder) in str(raised.value)
     assert raised.value.remedy
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_an_adapter_that_peft_saved_alone_is_read_with_its_bases_tokenizer(folders, tmp_path):
+    base = load(resolve(str(folders[0])), SETTINGS)
+    adapted = get_peft_model(base.model, LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    adapted.save_pretrained(tmp_path / "adapter")
+    names = {path.name for path in (tmp_path / "adapter").iterdir()}
+    assert not any(name.startswith("tokenizer") for name in names)
+    checkpoint = open_checkpoint(resolve(str(tmp_path / "adapter")))
+    loaded = load(checkpoint.spec, SETTINGS)
+    assert loaded.tokenizer.get_vocab() == base.tokenizer.get_vocab()
+    assert loaded.tokenizer.chat_template == base.tokenizer.chat_template
+    assert VllmSummarizer(checkpoint, "fp32", SETTINGS).template == base.tokenizer.chat_template
+    changed = base.tokenizer.chat_template + " "
+    base.tokenizer.chat_template = changed
+    base.tokenizer.save_pretrained(tmp_path / "adapter")  # its own, where it has one
+    assert load_tokenizer(open_checkpoint(checkpoint.spec)).chat_template == changed
+
+
+def test_a_deviation_says_where_files_come_from_once():
+    checkpoint = open_checkpoint(resolve("tiny-llama"))
+    assert (checkpoint.deviation(""), checkpoint.deviation("in 4 bits")) == ("", "in 4 bits")
+    base, adapter = (replace(checkpoint.base, name=name, note=f"{name} is cached") for name in ("base", "adapter"))
+    assert replace(checkpoint, base=base).deviation("in 4 bits") == "in 4 bits; base is cached"
+    assert replace(checkpoint, base=base, adapter=adapter).deviation("") == "adapter is cached; base is cached"
 
 
 def test_a_vision_language_model_is_loaded_as_text_only(folders, tmp_path):
@@ -356,6 +404,40 @@ def test_the_precision_on_a_machine_without_a_gpu(tmp_path, family, precision, c
             choose_precision(checkpoint.spec, checkpoint.config, settings)
         return
     assert choose_precision(checkpoint.spec, checkpoint.config, settings) == (chosen, "")
+
+
+@pytest.fixture
+def gpu(request, monkeypatch):
+    """A GPU of this compute capability, as far as torch tells of it; nothing can run on it."""
+    properties = SimpleNamespace(major=request.param, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**34, 2**34))
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", partial(emulating, properties))
+
+
+def emulating(properties, including_emulation=True):
+    """torch's answer: GPUs before Ampere compute bf16 by converting to and fro."""
+    return properties.major >= 8 or including_emulation
+
+
+@pytest.mark.parametrize(
+    ("gpu", "expected", "half_of_it"), [(7, "fp16", torch.float16), (8, "bf16", torch.bfloat16)], indirect=["gpu"]
+)
+def test_an_emulated_bf16_is_not_chosen(gpu, expected, half_of_it):
+    assert half() == expected
+    assert computed_in("nf4") == half_of_it
+    assert computed_in("bf16") == torch.bfloat16  # as asked
+    assert choose_precision(resolve("llama3b"), LlamaConfig(), SETTINGS)[0] == expected
+
+
+@pytest.mark.parametrize("gpu", [7], indirect=True)
+def test_t5_is_not_computed_in_fp16_behind_4_bits(gpu):
+    with pytest.raises(DialsumError, match="T5 overflows in fp16"):
+        choose_precision(resolve("kot5"), T5Config(), PredictSettings(precision="nf4"))
+    assert choose_precision(resolve("kot5"), T5Config(), SETTINGS)[0] == "fp32"
 
 
 def test_a_deviation_says_which_and_why():

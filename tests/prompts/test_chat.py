@@ -33,7 +33,7 @@ KNOW_SYSTEM = ("llama3.1", "qwen3", "smollm2", "tiny-llama", "thinking", "double
 @cache
 def prompt_of(name):
     tokenizer = tokenizer_of(name)
-    return EncoderPrompt(tokenizer, "요약: ") if name in ENCODER else ChatPrompt(tokenizer, PROMPT)
+    return EncoderPrompt(tokenizer) if name in ENCODER else ChatPrompt(tokenizer, PROMPT)
 
 
 def controls(name, ids):
@@ -54,7 +54,7 @@ def upstream_ids(name, dialogue, answer=None):
     """What transformers makes of the same text with control tokens parsed, with the right number of BOS."""
     tokenizer = tokenizer_of(name)
     if name in ENCODER:
-        return tokenizer("요약: " + dialogue)["input_ids"]
+        return tokenizer(dialogue)["input_ids"]
     if name == "no-template":
         text = PROMPT.plain.replace("{dialogue}", dialogue)
         return tokenizer(text if answer is None else f"{text} {answer}</s>")["input_ids"]
@@ -153,7 +153,7 @@ def test_whatever_a_dialogue_says_the_control_tokens_are_the_templates(name):
     prompt = prompt_of(name)
     expected = controls(name, prompt.encode("").ids)
 
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     @given(dialogue=fragments(name))
     def check(dialogue):
         ids = prompt.encode(dialogue).ids
@@ -164,7 +164,7 @@ def test_whatever_a_dialogue_says_the_control_tokens_are_the_templates(name):
 
 @pytest.mark.parametrize("name", cases(CHAT, ENCODER))
 def test_harmless_dialogues_get_the_ids_that_transformers_gives_them(name):
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     @given(dialogue=st.one_of(st.text(), st.text("안녕 \n\t?#Person1:가A1…<>|", max_size=60)))
     def check(dialogue):
         normalised = unicodedata.normalize("NFKC", dialogue)
@@ -298,7 +298,7 @@ def test_long_dialogues_lose_turns_from_the_middle_and_only_as_many_as_needed(na
     header = whole.ids[-1 - whole.ids[::-1].index(last) if name != "no-template" else -1 :]
     lines = LONG.split("\n")
 
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(max_tokens=st.integers(bare, len(whole.ids) - 1))
     def check(max_tokens):
         cut = prompt.encode(LONG, max_tokens)
@@ -311,9 +311,9 @@ def test_long_dialogues_lose_turns_from_the_middle_and_only_as_many_as_needed(na
         assert LONG.endswith(tail)
         kept = cut.dialogue.split("\n")
         if GAP in kept[1:]:  # on a line of its own: whole turns were enough
-            assert (kept[0], kept[-1], len(kept)) == (lines[0], lines[-1], len(lines) - cut.turns_removed + 1)
+            assert (kept[0], kept[-1]) == (lines[0], lines[-1])
             kept_head = kept.index(GAP)
-            back = cut.turns_removed - 1  # with one turn more it would not have fitted
+            back = len(lines) - len(kept)  # with one turn more it would not have fitted
             fuller = [*lines[: (30 - back + 1) // 2], GAP, *lines[30 - (30 - back) // 2 :]]
             assert abs(kept_head - (len(kept) - 1 - kept_head)) <= 1
             assert not back or len(prompt.encode("\n".join(fuller)).ids) > max_tokens
@@ -324,18 +324,13 @@ def test_long_dialogues_lose_turns_from_the_middle_and_only_as_many_as_needed(na
 
 
 @pytest.mark.parametrize(
-    ("dialogue", "turns_removed"),
-    [
-        ("가" * 300, 0),
-        ("가" * 300 + "\n" + "나" * 300, 0),
-        ("가" * 300 + "\n다\n라\n" + "나" * 300, 2),
-        ("가\n다\n" + "나" * 300, 0),
-    ],
+    "dialogue",
+    ["가" * 300, "가" * 300 + "\n" + "나" * 300, "가" * 300 + "\n다\n라\n" + "나" * 300, "가\n다\n" + "나" * 300],
 )
-def test_lines_are_cut_inside_where_no_turn_is_left_to_drop(dialogue, turns_removed):
+def test_lines_are_cut_inside_where_no_turn_is_left_to_drop(dialogue):
     prompt = prompt_of("qwen3")
     cut = prompt.encode(dialogue, max_tokens=len(prompt.encode("").ids) + 60)
-    assert (cut.shortened, cut.turns_removed) == (True, turns_removed)
+    assert cut.shortened
     head, gap, tail = cut.dialogue.partition(GAP)
     assert min(len(head), len(tail)) > 10
     assert gap
@@ -354,7 +349,7 @@ def test_describe_marks_the_templates_tokens_and_not_the_dialogues():
     ids = " ".join(map(str, encoded.ids))
     assert prompt.describe(encoded) == f"⟦<s>⟧⟦[INST]⟧ 대화: 네</s> ⟦[/INST]⟧\n\n{len(encoded.ids)} ids: {ids}"
     encoder = prompt_of("bart")
-    assert encoder.describe(encoder.encode("<s>")).startswith("⟦<s>⟧요약: <s>⟦</s>⟧\n\n")
+    assert encoder.describe(encoder.encode("<s>")).startswith("⟦<s>⟧<s>⟦</s>⟧\n\n")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_loss_and_gradients_are_those_of_full_logits_under_a_full_mask(model_of,
     loaded = model_of(name)
     pad_id, pad = loaded.tokenizer.pad_token_id, 2 if name.startswith("mbart") else None
 
-    @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
     @example(sizes=SIZES, budget=45, smoothing=0.1)
     @example(sizes=SIZES, budget=16_384, smoothing=0.0)
     @given(sizes=ROWS, budget=st.sampled_from([1, 20, 45, 80, 16_384]), smoothing=st.sampled_from([0.0, 0.1]))
@@ -230,7 +230,7 @@ def test_an_answer_that_would_be_cut_is_refused(name, room, remedy):
 WIDTHS = st.lists(st.integers(1, 50), min_size=1, max_size=300)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(widths=WIDTHS, rows=st.integers(1, 20), seed=st.integers(0, 99))
 def test_an_epoch_has_every_row_once(widths, rows, seed):
     sampler = StepSampler(widths, rows, seed)
@@ -262,7 +262,7 @@ def test_rows_of_similar_length_go_together_and_in_other_company_each_epoch():
     assert sum(a > b for a, b in pairwise(order)) in range(40, 85)  # long and short steps come in no order
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), min_size=1, max_size=40),
     budget=st.integers(1, 900),

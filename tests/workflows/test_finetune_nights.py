@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from frail import frail, wait_for, wait_for_stop
 from safetensors.torch import load_file
 from tiny_models import make_model
 
 from tests.workflows.test_finetune import TAGGED, read_rows, write_data
 
 pytestmark = pytest.mark.slow
+ALONE = (sys.executable, "-m", "dialsum_cli")
 FAMILIES = ("t5", "mbart", "gpt2", "llama", "qwen")
 WRONG = "아무도 아무 말도 하지 않았고 아무 일도 없었다."
 
@@ -126,8 +129,8 @@ class Night:
         }  # fmt: skip
         self.arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
 
-    def start(self, *more):
-        command = [sys.executable, "-m", "dialsum_cli", "finetune", *self.arguments, *map(str, more), "--json"]
+    def start(self, *more, program=ALONE):
+        command = [*program, "finetune", *self.arguments, *map(str, more), "--json"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def finish(self, *more, code=0):
@@ -144,11 +147,7 @@ class Night:
         return int(self.checkpoints()[-1].name[11:]) if self.checkpoints() else 0
 
     def wait_for_step(self, process, step):
-        deadline = time.monotonic() + 240
-        while self.step() < step:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: self.step() >= step, process)
 
     def adapter(self):
         (path,) = self.folder.glob("*/*/model/adapter_model.safetensors")
@@ -223,14 +222,18 @@ def small_disk(tmp_path):
 def test_a_disk_that_fills_during_a_checkpoint_costs_nothing_older(place, small_disk, undisturbed):
     whole, _ = undisturbed
     night = Night(place, small_disk / "runs")
-    process = night.start()
-    night.wait_for_step(process, 3)
     ballast, left = small_disk / "ballast", 300_000  # enough for a log, too little for a checkpoint
-    with ballast.open("wb") as file:
-        while (free := shutil.disk_usage(small_disk).free) > left:
-            file.write(bytes(min(free - left, 1 << 20)))
-            file.flush()
-    output, errors = process.communicate(timeout=300)
+    with night.start(program=frail("step", 3, signal.SIGSTOP)) as process:  # while it writes no checkpoint
+        try:
+            wait_for_stop(process)
+            with ballast.open("wb") as file:
+                while (free := shutil.disk_usage(small_disk).free) > left:
+                    file.write(bytes(min(free - left, 1 << 20)))
+                    file.flush()
+            process.send_signal(signal.SIGCONT)
+            output, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 1, errors
     (run,) = json.loads(output)["runs"]
     assert run["status"] == "failed"

@@ -44,6 +44,20 @@ def screening(tmp_path_factory):
     return folder, json.loads(done.stdout)
 
 
+PROMISED = (
+    "rank model kind parameters layers revision status error rouge1 rouge2 rougeL final_score rouge_sum ci95 "
+    "tied_with_best korean_ratio tag_fidelity empty truncated prompts_truncated seconds dialogues_per_second "
+    "peak_memory_gib precision"
+)
+
+
+def test_a_leaderboard_has_every_key_that_scripts_rely_on(screening):
+    _, result = screening
+    assert {"leaderboard", "signature", "data", "run_dir"} <= result.keys()
+    assert {"path", "sha256", "rows"} <= result["data"].keys()
+    assert [{*PROMISED.split()} - row.keys() for row in result["leaderboard"]] == [set()] * len(result["leaderboard"])
+
+
 def test_both_bundled_models_beat_every_baseline_beyond_doubt(screening):
     _, result = screening
     assert result["data"]["rows"] == 120

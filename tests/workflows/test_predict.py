@@ -229,7 +229,7 @@ def test_a_data_set_in_the_layout_of_the_hub(dialsum, tmp_path):
     assert len(provenance["data"]["sha256"]) == 64
     assert json.loads(dialsum("check", "submission.csv", "--data", "kim/calls:test", "--json", env=env).stdout)["fit"]
     for name, message in (
-        ("kim/calls", "has the splits train, test"),
+        ("kim/calls", "'kim/calls' is a folder"),
         ("kim/calls:dev", 'Unknown split "dev"'),
         ("kim/nothing:test", "there is no file 'kim/nothing:test', and no data set either"),
     ):
@@ -257,9 +257,40 @@ def test_what_does_not_fit_is_cut_or_summarised_in_parts_and_counted(tmp_path):
     assert any(
         "1 of 4 dialogues were too long for tiny-bart and were summarised in parts" in each for each in told.notes
     )
+    assert any("3 summaries are there from an earlier run" in each for each in told.notes)  # those that fit
     one, other = rows(tmp_path / "cut.csv"), rows(tmp_path / "chunk.csv")
     assert one[1] != other[1]
     assert one[2:] == other[2:]  # what fits is not concerned
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "tiny-bart", "prompt": "short"}, "--prompt means nothing to tiny-bart"),
+        ({"model": "bart", "prompt": "short"}, "--prompt means nothing to bart"),
+        ({"model": "lead1", "prompt": "short"}, "--prompt means nothing to lead1"),
+        ({"model": "lead1", "precision": "nf4"}, "--precision means nothing to lead1"),
+        ({"model": "random", "num_beams": 4}, "--num-beams means nothing to random"),
+        ({"model": "constant", "no_repeat_ngram_size": 3}, "--no-repeat-ngram-size means nothing to constant"),
+        ({"model": "lead3", "block_foreign": False}, "--block-foreign means nothing to lead3"),
+        ({"model": "lead1", "max_new_tokens": 9}, "--max-new-tokens means nothing to lead1"),
+        ({"model": "lead1", "long_dialogue": "chunk"}, "--long-dialogue means nothing to lead1"),
+        ({"model": "lead1", "engine": "hf"}, "--engine means nothing to lead1"),
+    ],
+)
+def test_what_a_model_would_have_to_ignore_is_refused(tmp_path, options, message):
+    made = [*make_model(tmp_path / "bart", "bart").parent.iterdir()]  # its kind is in its config alone
+    with pytest.raises(RequestError, match=message) as raised:
+        predict(PredictSettings(**options))
+    assert raised.value.remedy.startswith("leave it out")
+    assert [*tmp_path.iterdir()] == made
+
+
+@pytest.mark.parametrize("model", ["lead1", "tiny-bart"])
+def test_a_run_of_what_ignores_options_is_repeated_by_its_settings(tmp_path, model):
+    first = predict(PredictSettings(model=model, limit=2))
+    again = predict(PredictSettings(config=first.run_dir / "settings.yaml", overwrite=True))
+    assert again.sha256 == first.sha256
 
 
 def test_a_server_cannot_tell_what_fits():
@@ -283,6 +314,8 @@ def test_it_ends_with_what_to_type_next(dialsum):
     done = dialsum("predict", "--model", "lead1")
     assert "Fit to hand in" in done.stdout
     assert "Next: dialsum score submission.csv" in done.stderr
+    own = dialsum("predict", "--model", "lead1", "--data", BUNDLED / "dev.csv", "--overwrite")
+    assert "Next: hand it in, or where summaries are known: dialsum score submission.csv GOLD.csv" in own.stderr
 
 
 def test_a_run_predicts_the_real_test_split(shared_data, tmp_path):

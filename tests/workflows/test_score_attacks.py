@@ -126,7 +126,7 @@ SHIFTED = table(["fname", "summary"], [(f"test_{i}", text) for i, (_, text) in e
         ({"predictions": 'fname,summary\ndev_0,"도서관\n'}, "line 2: unexpected end of data", "mend the quotes"),
         ({"predictions": CLEAN.encode("cp949")}, "line 2: not UTF-8", "iconv -f CP949 -t UTF-8"),
         ({"gold": CLEAN_GOLD.encode("utf-16")}, "line 1: not UTF-8", "iconv -f UTF-16"),
-        ({"predictions": b"\x00\x01\x02PNG"}, "line 1: holds a NUL byte", "CSV file in UTF-8"),
+        ({"predictions": b"\x00\x01\x02PNG"}, "line 1: holds a NUL byte", "text file in UTF-8"),
         ({"predictions": b"\x89PNG\r\n\xff\xfe"}, "line 1: not UTF-8", "save it as text"),
         ({"predictions": ""}, "line 1: empty", "with a header"),
         ({"predictions": "fname,summary\n"}, "has no rows", "at least one summary"),

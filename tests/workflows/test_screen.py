@@ -6,10 +6,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from frail import frail
 from tiny_models import make_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -161,6 +161,28 @@ def test_the_same_screening_again_generates_nothing_and_shows_the_times_of_the_f
     assert again.model_copy(update=dict.fromkeys(TIMES)) == first.model_copy(update=dict.fromkeys(TIMES))
 
 
+def test_a_model_is_screened_once_whatever_it_is_called(models, tmp_path):
+    both = ("tiny-bart", "skt/kogpt2-base-v2", "kogpt2", "tiny-bart")  # the hub can't be reached: its row says so
+    rows = screen(settings(tmp_path, *both, limit=2)).leaderboard
+    assert [row.model for row in rows] == ["tiny-bart", "kogpt2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "told"),
+    [
+        (["tiny-bart"], {"prompt": "short"}, True),
+        (["tiny-bart", "lead1"], {"prompt": "short"}, True),
+        (["tiny-bart", "tiny-llama"], {"prompt": "short"}, False),
+        (["tiny-bart"], {"prompt": "korean"}, False),  # as it says nothing in a run's settings.yaml
+        (["tiny-bart"], {}, False),
+    ],
+)
+def test_a_prompt_that_no_model_is_asked_with_is_told(tmp_path, names, options, told):
+    heard = Heard()
+    screen(settings(tmp_path, *names, limit=1, **options), heard)
+    assert ("--prompt short is for chat models, and there is none among these" in heard.notes) is told
+
+
 def test_unequal_references_are_told_by_file_and_line(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("fname,dialogue,summary1,summary2\na,#Person1#: 네.,가,나\nb,#Person1#: 네.,다,\n", "utf-8")
@@ -251,12 +273,14 @@ def test_killed_in_the_middle_of_the_second_model_it_goes_on_from_there(models, 
     arguments = ["screen", "--models", ",".join(map(str, models)), "--limit", "20", "--max-new-tokens", "60",
                  "--batch-tokens", "900", "--json"]  # fmt: skip
 
-    def command(place):
-        return [sys.executable, "-m", "dialsum_cli", *arguments, "--output-dir", str(tmp_path / place)]
+    def start(place, program=(sys.executable, "-m", "dialsum_cli"), code=0):
+        command = [*program, *arguments, "--output-dir", str(tmp_path / place)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stderr
+        return done
 
     def finish(place):
-        done = subprocess.run(command(place), capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
+        done = start(place)
         return json.loads(done.stdout), done.stderr
 
     def written(result):
@@ -264,15 +288,13 @@ def test_killed_in_the_middle_of_the_second_model_it_goes_on_from_there(models, 
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
     undisturbed, _ = finish("undisturbed")
+    whole = sorted((tmp_path / "undisturbed" / "summaries").iterdir(), key=os.path.getmtime)
+    start("killed", frail("keep", lines(whole[0]) + 2, signal.SIGKILL), -signal.SIGKILL)
     stores = tmp_path / "killed" / "summaries"
-    with subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        while len(files := sorted(stores.glob("*.jsonl"), key=os.path.getctime)) < 2 or lines(files[-1]) < 2:
-            assert child.poll() is None
-            time.sleep(0.005)
-        child.send_signal(signal.SIGKILL)
-    first = next(path for path in files if lines(path) == lines(max(files, key=lines)))
+    first = stores / whole[0].name
+    assert lines(first) == lines(whole[0])
     before = {path: (lines(path), path.stat().st_mtime_ns) for path in stores.iterdir()}
-    assert len(before) == 2
+    assert [number for path, (number, _) in before.items() if path != first] == [2]
     result, said = finish("killed")
     after = {path: (lines(path), path.stat().st_mtime_ns) for path in stores.iterdir()}
     assert len(after) == 3
