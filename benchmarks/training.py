@@ -233,7 +233,7 @@ def way_seed(job: Job) -> dict[str, Any]:
     """The seed's recipe: NF4, four rows padded to 1,024 tokens, logits of all positions, checkpointing."""
     model: Any = prepare_model_for_kbit_training(job.model(), gradient_checkpointing_kwargs={"use_reentrant": False})
     longest = Example("", [PAD] * LONGEST, [])
-    optimizer = QLORA.optimizer if DEVICE == "cuda" else "adamw_torch"
+    optimizer = "paged_adamw_32bit" if DEVICE == "cuda" else "adamw_torch"
 
     def padded(rows: list[Example]) -> dict[str, torch.Tensor]:
         batch = {name: ids[:-1] for name, ids in collate([*rows, longest], PAD, seq2seq=False).items()}
@@ -363,7 +363,7 @@ def measure(
     settings = FinetuneSettings(models=["tiny-llama"], max_new_tokens=64, **options)
     recipe = replace(
         QLORA, method="qlora" if settings.precision == "nf4" else "lora", num_epochs=1, batch_size=ROWS,
-        lora_dropout=arguments.lora_dropout, optimizer="adamw_torch",
+        lora_dropout=arguments.lora_dropout,
     )  # fmt: skip
     steps = arguments.steps or max(2, round(number * WAYS[way] * min(1, 3.2e9 / parameters(shape))))
     examples = synthetic((steps + WARM_UP) * ROWS)

@@ -39,8 +39,10 @@ RULES: Mapping[str, Rule] = {
     # The file and its rows: one is enough to lose a submission.
     "encoding": Rule("text that is not UTF-8", "save the file as UTF-8"),
     "nul": Rule("a NUL byte, which no text has", "write the file again, as text in UTF-8"),
-    "decomposed": Rule("decomposed Unicode (NFD): boards count other morphemes in it, and don't find such ids",
-                       "write ids and summaries in NFC: unicodedata.normalize('NFC', text)"),
+    "decomposed": Rule("decomposed Unicode (NFD), in which boards count other morphemes",
+                       "write summaries in NFC: unicodedata.normalize('NFC', text)"),
+    "decomposed_ids": Rule("ids in decomposed Unicode (NFD), which are other ids unless the board has them so",
+                           "write them as the board's sample does", None),
     "byte_order_mark": Rule("a byte order mark, which strict readers take for a part of the first column's name",
                             "save the file as UTF-8 without BOM"),
     "header": Rule("the header has other columns",

@@ -184,6 +184,7 @@ def test_a_file_of_the_model_is_an_ingredient(folder, tmp_path, file, old, new):
     assert ingredients(edited(folder, tmp_path, file, old, new)) != ingredients(folder)
 
 
+@pytest.mark.slow
 def test_two_models_never_share_a_store_and_copies_of_one_do(folder, tmp_path):
     names = ("llama", "qwen", "gpt2", "bart", "t5")
     several = [make_model(tmp_path / name, name) for name in names] + [make_model(tmp_path / "x", "llama", seed=1)]

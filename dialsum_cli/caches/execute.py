@@ -18,7 +18,7 @@ from dialsum_cli.caches.census import take
 from dialsum_cli.caches.guards import Guard, open_files
 from dialsum_cli.caches.plan import Decision, Plan
 from dialsum_cli.caches.roots import Root
-from dialsum_cli.caches.scan import STORE, Item, holds, trash
+from dialsum_cli.caches.scan import STORE, Item, shares, trash
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 SECOND = 1.0
@@ -86,7 +86,8 @@ def _attempt(item: Item, opened: _Open, in_use: _InUse) -> tuple[int, str]:
     """Delete an item; returns the bytes that this freed, and why it is not all gone."""
     try:
         for path, who in in_use.now():
-            if holds(item, path) or (_is_blob(item) and path == item.path.resolve()):
+            inside = path.is_relative_to(item.path) or (_is_blob(item) and path == item.path.resolve())
+            if inside or (item.census.shared and shares(item, path)):
                 raise _Refused(who)
         return _clear(item) if item.root.command else _delete(item, opened)
     except (_Refused, OSError, ValueError) as error:  # ValueError: a damaged repository beside it, scanned as well

@@ -58,28 +58,44 @@ def bases_of_runs(runs: Iterable[Path]) -> dict[str, str]:
     Raises:
         RequestError: what a run is based on can't be read: it might be anything.
     """
-    bases = {}
-    for folder, files in _folders(runs):
+    bases: dict[str, str] = {}
+    for folder, files, linked in _folders(runs):
         for name in ("provenance.json", "configuration.json", "adapter_config.json"):
-            for base in _bases([folder / name], OTHER_RUNS) if name in files else ():
+            try:
+                found = _bases([folder / name], OTHER_RUNS) if name in files else set[str]()
+            except RequestError:
+                if not linked:
+                    raise
+                found = set()  # somebody else's, behind a link
+            for base in found:
                 bases[base] = str(folder)
                 if os.path.isdir(base):  # an adapter's own folder, wherever it is
                     bases |= dict.fromkeys(bases_of_folder(Path(base)), str(folder))
     return bases
 
 
-def _folders(runs: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:
-    """All folders below the runs' with their files, links followed as people do who keep runs on a larger disk."""
+def _folders(runs: Iterable[Path]) -> Iterator[tuple[Path, list[str], bool]]:
+    """All folders below the runs' with their files, and whether they lie behind a link.
+
+    Links are followed for those who keep runs on a larger disk. What holds the runs themselves is no such place, and
+    what can't be read behind a link is somebody else's.
+    """
     seen = set()
     for run in runs:
-        for folder, inner, files in os.walk(run, onerror=_unreadable, followlinks=True):
-            state = os.stat(folder)
+        links = list[Path]()
+        for folder, inner, files in os.walk(run, onerror=_unreadable):
+            linked = [Path(folder, name) for name in inner if os.path.islink(os.path.join(folder, name))]
+            links += [link for link in linked if not link.name.startswith(".")]
             inner[:] = sorted(name for name in inner if not name.startswith("."))
-            if (identity := (state.st_dev, state.st_ino)) in seen:
-                inner.clear()
+            yield Path(folder), files, False
+        for link in links:
+            target = link.resolve()
+            if run.resolve().is_relative_to(target) or target in seen:
                 continue
-            seen.add(identity)
-            yield Path(folder), files
+            seen.add(target)
+            for folder, inner, files in os.walk(target):
+                inner[:] = sorted(name for name in inner if not name.startswith("."))
+                yield Path(folder), files, True
 
 
 def bases_of_adapters(repository: Path) -> set[str]:
@@ -127,6 +143,6 @@ def _unreadable(error: OSError) -> None:
 def unsynced_runs(runs: Iterable[Path]) -> list[Path]:
     """Offline runs of wandb's that were not uploaded: what they staged is nowhere else."""
     own = Path(os.environ.get("WANDB_DIR") or ".")
-    folders = [own / "wandb", own / ".wandb", *(folder for folder, _ in _folders(runs) if folder.name == "wandb")]
+    folders = [own / "wandb", own / ".wandb", *(folder for folder, _, _ in _folders(runs) if folder.name == "wandb")]
     files = (file for folder in folders for file in sorted(folder.glob("offline-run-*/*.wandb")))
     return [file.parent for file in files if not file.with_name(f"{file.name}.synced").exists()]

@@ -12,7 +12,7 @@ from dialsum_cli import registry
 from dialsum_cli.caches.census import Ledger, total
 from dialsum_cli.caches.guards import Guard, bases_of_adapters, bases_of_runs, guards, unsynced_runs
 from dialsum_cli.caches.roots import locate
-from dialsum_cli.caches.scan import Item, holds, scan
+from dialsum_cli.caches.scan import Item, scan, shares
 from dialsum_cli.errors import RequestError, UnknownModelError
 
 
@@ -79,10 +79,10 @@ def make_plan(wishes: Wishes) -> Plan:
         if adapter.path in reasons:
             _protect(items, reasons, {base: adapter.name}, "base of '{}', which stays")
     items = [replace(item, used=_used(item, adapters)) for item in items]
-    if unsynced := unsynced_runs(wishes.runs):
-        for item in items:
-            if item.cache == "wandb-staging":
-                reasons.setdefault(item.path, f"'{unsynced[0]}' is not uploaded yet: `wandb sync` does that")
+    staged = [item for item in items if item.cache == "wandb-staging"]
+    if staged and (unsynced := unsynced_runs(wishes.runs)):
+        for item in staged:
+            reasons.setdefault(item.path, f"'{unsynced[0]}' is not uploaded yet: `wandb sync` does that")
     return decide(items, reasons, wishes, absent)
 
 
@@ -203,8 +203,12 @@ def _used(item: Item, adapters: Sequence[tuple[Item, str]]) -> float:
 
 
 def _guard(items: Sequence[Item], reasons: dict[Path, str], found: Sequence[Guard]) -> None:
-    """Keep what holds a guarded path, or a link to it."""
+    """Keep what holds a guarded path, or shares a guarded file."""
+    paths, sharing = {item.path for item in items}, [item for item in items if item.census.shared]
     for guarded, reason in found:
-        for item in items:
-            if holds(item, guarded):
+        for path in (guarded, *guarded.parents):
+            if path in paths:
+                reasons.setdefault(path, reason)
+        for item in sharing:
+            if shares(item, guarded):
                 reasons.setdefault(item.path, reason)

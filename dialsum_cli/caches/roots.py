@@ -161,8 +161,12 @@ def _check(place: _Place, runs: Sequence[Path]) -> None:
     home = Path(os.path.expanduser("~")).resolve()
     for folder in (place.base, place.path):
         if folder.is_symlink():
-            target = quote(str(folder.resolve()))
-            remedy = f"--runs {target}" if place.cache == "checkpoints" else f"export {place.variable}={target}"
+            remedy = f"export {place.variable}={quote(str(folder.resolve()))}"
+            if place.cache == "checkpoints":
+                remedy = "leave checkpoints out, or move them to where they belong"
+            elif folder != place.base:  # of the folder that the variable names, a part
+                own = {"hub": "HF_HUB_CACHE", "xet": "HF_XET_CACHE", "datasets": "HF_DATASETS_CACHE"}.get(place.cache)
+                remedy = f"export {own}={quote(str(folder.resolve()))}" if own else f"move it out of {place.variable}"
             raise RequestError(f"the {place.cache} cache '{folder}' is a link", remedy)
         if folder.resolve() in (home, Path("/")):
             what = "the root of the file system" if folder.resolve() == Path("/") else "your home"

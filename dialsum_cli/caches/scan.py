@@ -63,14 +63,11 @@ class Item:
     inside: Path | None = None
 
 
-def holds(item: Item, path: Path) -> bool:
-    """Whether a path is in an item, or is a file that it shares with others, and that is somewhere else."""
-    if path == item.path or item.path in path.parents:
-        return True
-    if item.census.shared:
-        with suppress(OSError):
-            state = os.stat(path)
-            return (state.st_dev, state.st_ino) in item.census.shared
+def shares(item: Item, path: Path) -> bool:
+    """Whether a path, wherever it is, is a file that an item shares with others."""
+    with suppress(OSError):
+        state = os.stat(path)
+        return (state.st_dev, state.st_ino) in item.census.shared
     return False
 
 

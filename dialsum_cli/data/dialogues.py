@@ -155,7 +155,7 @@ def read_gold(
         DataError: names the file, the line and the `fname` of the first fault.
     """
     wanted = {ours: theirs for ours, theirs in (columns or {}).items() if ours != "dialogue"}
-    return {record.text("fname"): references for record, references in _gold_records(Path(path), wanted, note)}
+    return {record.text("fname"): references for record, references in _gold_records(path, wanted, note)}
 
 
 def read_gold_dialogues(
@@ -170,12 +170,12 @@ def read_gold_dialogues(
         _dialogue(record)
         if "dialogue" in record.values
         else Dialogue(record.text("fname"), "", references, record.text("topic").strip())
-        for record, references in _gold_records(Path(path), columns or {}, note)
+        for record, references in _gold_records(path, columns or {}, note)
     ]
 
 
 def _gold_records(
-    path: Path, columns: Mapping[str, str], note: Callable[[str], None]
+    path: str | Path, columns: Mapping[str, str], note: Callable[[str], None]
 ) -> Iterator[tuple[Record, tuple[str, ...]]]:
     lines: dict[str, int] = {}
     first = None

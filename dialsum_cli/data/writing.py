@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+from unicodedata import normalize
 
 from dialsum_cli.errors import RequestError
 from dialsum_cli.runs import explained, whole_file
@@ -113,7 +114,7 @@ class Submission:
 
     def _cells(self, row: tuple[str, str]) -> list[object]:
         layout = self.layout
-        fname, text = row
+        fname, text = row[0], normalize("NFC", row[1])  # as boards, and `check`, count morphemes
         if "\r" in text:  # which csv.writer leaves unquoted before Python 3.13, and readers take for a line feed
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         cells = {layout.fname: fname, layout.summary: text, layout.index: layout.start + self.rows}
@@ -139,9 +140,10 @@ def check_place(path: Path, *, overwrite: bool, read: Iterable[Path] = ()) -> No
         RequestError: it is one of `read`, or in a folder of these; it exists, and `overwrite` is False; it is a folder,
             or in one that can't be written.
     """
-    target = path.resolve()
+    with explained(path):
+        target = path.resolve()
     if any(target.is_relative_to(each.resolve()) for each in read):
-        raise RequestError(f"'{path}' is one of the files to read", "give another name to write to")
+        raise RequestError(f"'{path}' is, or is in, what is read", "give another name to write to")
     if target.is_dir():
         raise RequestError(f"'{path}' is a folder", "give the name of a file")
     if target.exists() and not overwrite:

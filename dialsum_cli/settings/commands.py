@@ -28,7 +28,6 @@ from dialsum_cli.settings.values import (
     Columns,
     Model,
     Models,
-    Names,
     Numbers,
     Paths,
     PredictionsAndGold,
@@ -36,7 +35,9 @@ from dialsum_cli.settings.values import (
     RunFolders,
     SeveralFiles,
     Size,
+    SomeCaches,
     SomeModels,
+    SomeNames,
 )
 
 
@@ -290,10 +291,10 @@ class ReportSettings(RunSettings):
 class CacheCleanSettings(Settings):
     """Options of `dialsum cache-clean`."""
 
-    keep: Annotated[Names, AfterValidator(lambda names: list(dict.fromkeys(names)))] = []
+    keep: Annotated[SomeNames, AfterValidator(lambda names: list(dict.fromkeys(names)))] = []
     """Models to keep: catalogue names, Hugging Face ids or globs such as 'Qwen/*', separated by commas."""
 
-    only: Caches = []
+    only: SomeCaches = []
     """Clean these caches alone: hub, leftovers, xet, datasets, wandb, inductor, triton, or one that --include names."""
 
     include: Caches = []
@@ -319,9 +320,6 @@ class CacheCleanSettings(Settings):
         for name in self.only:
             if name in CACHES_IF_ASKED and name not in self.include:
                 raise ValueError(f"--only {name}: it is cleaned only where --include {name} is given as well")
-        for name in self.include:
-            if self.only and name not in self.only:
-                raise ValueError(f"--include {name}: --only leaves it out; name it there as well")
         return self
 
     @property

@@ -14,7 +14,7 @@ class DataSettings(Settings):
     """Which dialogues."""
 
     data: str = str(BUNDLED / "dev.csv")
-    """Dialogues: a CSV, JSONL or Parquet file."""
+    """Dialogues: a CSV, JSONL or Parquet file, or owner/name:split of the hub."""
 
     columns: Columns = {}
     """Names of the columns where they differ from ours, as in fname=id,dialogue=text."""

@@ -25,8 +25,13 @@ def _items(value: object) -> object:
         return value
     parts = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
     stripped = [part.strip() if isinstance(part, str) else part for part in parts]
-    items = [part for part in stripped if part != ""]
-    if value and not items:  # as of a shell's variable that isn't set: what was meant is not nothing
+    return [part for part in stripped if part != ""]
+
+
+def _some(value: object) -> object:
+    """As `_items`; text in which nothing stands is refused: a shell's variable that isn't set was to say something."""
+    items = _items(value)
+    if items == [] and value != []:
         raise ValueError("it is empty: name something, or leave it out")
     return items
 
@@ -173,7 +178,9 @@ def _server(url: str | None) -> str | None:
 
 Precision = Literal["auto", "bf16", "fp16", "fp32", "nf4"]
 Names = Annotated[list[str], NoDecode, BeforeValidator(_items)]
+SomeNames = Annotated[list[str], NoDecode, BeforeValidator(_some)]
 Caches = Annotated[Names, AfterValidator(_caches)]
+SomeCaches = Annotated[SomeNames, AfterValidator(_caches)]
 Size = Annotated[str, AfterValidator(_size)]
 Age = Annotated[str, AfterValidator(_age)]
 Models = Annotated[Names, AfterValidator(_models), Field(min_length=1)]

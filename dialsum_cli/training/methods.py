@@ -88,10 +88,6 @@ def choose(spec: ModelSpec, config: PreTrainedConfig, settings: FinetuneSettings
         recipe, sources["method"] = replace(recipe, method=method), f"auto: {why}"
         notes.append(f"{spec.name} is trained by {method}: {why}")
     _check_precision(spec, recipe.method, settings)
-    if recipe.optimizer.startswith("paged") and recipe.method != "full" and sources["optimizer"] != "given":
-        # bitsandbytes (0.50, optim/optimizer.py, `step`) waits for the GPU after each of an adapter's 400 tensors.
-        why = "an adapter's state is too small to be worth paging"
-        recipe, sources["optimizer"] = replace(recipe, optimizer="adamw_torch"), f"auto: {why}"
     if recipe.optimizer.startswith("paged") and not on_gpu:
         recipe, sources["optimizer"] = replace(recipe, optimizer="adamw_torch"), "no GPU whose memory could be paged"
         notes.append(f"{spec.name}: adamw_torch instead of paged_adamw, for want of a GPU whose memory could be paged")

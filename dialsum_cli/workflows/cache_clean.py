@@ -35,6 +35,9 @@ def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) 
     )
     for folder in missing:
         reporter.note(f"there is no folder '{folder}' here: no model stays as the base of a run; give --runs")
+    for name in settings.include:
+        if name not in settings.caches:
+            reporter.note(f"--include {name}: --only leaves it out")
     for name in plan.absent:
         reporter.note(f"--keep: '{name}' is not in the cache: nothing of it to keep")
     if plan.excess:

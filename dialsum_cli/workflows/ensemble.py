@@ -38,7 +38,7 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
 
     Raises:
         DataError: a file can't be read, or the ids of two files differ.
-        RequestError: the output exists, or is one of the files to read; `refs` without a gold; no file has a column
+        RequestError: the output exists, or is, or is in, what is read; `refs` without a gold; no file has a column
             that `columns` names.
         MissingPartError: Mecab isn't installed as it has to be.
         DialsumError: Mecab's dictionary is another one, or the output can't be written.
@@ -91,11 +91,11 @@ def _read(settings: EnsembleSettings, reporter: Reporter) -> tuple[list[str], li
         fnames = list(summaries)
         return fnames, [], [[each[fname] for fname in fnames] for _, each in systems]
     gold, *more = settings.gold
-    references = read_gold(gold, columns=columns[gold], note=note)
+    references = read_gold(str(gold), columns=columns[gold], note=note)
     fnames = list(references)
     rows = list(references.values())
     for path in more:
-        aligned = align(path, read_gold(path, columns=columns[path], note=note), fnames, gold)
+        aligned = align(path, read_gold(str(path), columns=columns[path], note=note), fnames, gold)
         rows = [row + others for row, others in zip(rows, aligned, strict=True)]
     return fnames, rows, [align(path, each, fnames, gold) for path, each in systems]
 

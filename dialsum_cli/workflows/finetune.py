@@ -62,6 +62,7 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
 
 def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[ModelSpec], "Job"]:
     """The models, and what all of them share; whatever is wrong with either is said before hours of work."""
+    from dialsum_cli.generation.choice import given
     from dialsum_cli.training.job import Job
     from dialsum_cli.training.methods import check_trainable
 
@@ -74,6 +75,8 @@ def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[Mode
     for spec in specs:
         check_trainable(spec, settings)
     load_prompt(settings.prompt)
+    if given(settings, ["prompt"]) and all(spec.kind == "seq2seq" for spec in specs):
+        reporter.note(f"--prompt {settings.prompt} is for chat models, and there is none among these")
     train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
     dev = read_dialogues(settings.dev, columns=settings.columns, references="equal", note=reporter.note)
     facts = {"train": facts_of(settings.train, train), "dev": facts_of(settings.dev, dev)}

@@ -48,14 +48,15 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
     """
     reporter = reporter or QuietReporter()
     check_engine(settings)
-    check_output(settings.output, overwrite=settings.overwrite)
+    read = [Path(each) for each in (settings.data, settings.template, settings.prompt) if each]
+    check_output(settings.output, overwrite=settings.overwrite, read=read)
     served = settings.api_model if settings.served else None
     spec, *others = [registry.served(served)] if served else map(registry.resolve, settings.members)
     name = " + ".join(each.name for each in (spec, *others))
-    _check_sampling(settings, spec)
+    _check_sampling(settings, spec, read)
     load_prompt(settings.prompt)
-    for each in (spec, *others):
-        _check_ignored(settings, each)
+    if spec.kind == "baseline":
+        refuse(settings, OF_A_MODEL, spec.name, "leave it out, or name a model that reads")
     layout = read_layout(settings.template) if settings.template else None
     before = _stamp(settings.data)
     facts = survey(settings.data, columns=settings.columns, limit=settings.limit, note=reporter.note)
@@ -150,6 +151,8 @@ def _opened(
         yield lambda part: baseline, facts
         return
     with open_engine(spec, settings, reporter, *others) as (engine, loaded):
+        if given(settings, ["prompt"]) and loaded.spec.kind == "seq2seq":
+            reporter.note(f"--prompt {settings.prompt} is for chat models, and {spec.name} is none")
         facts["revision"] = loaded.revision
         if others:
             facts = {"average_logits": [each.source for each in specs], "weights": engine.ingredients()["weights"]}
@@ -177,23 +180,7 @@ def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer
     return Chunked(made, partial(fits, engine))
 
 
-def _check_ignored(settings: PredictSettings, spec: ModelSpec) -> None:
-    """Refuse, before any work, what a baseline or an encoder-decoder would have to ignore.
-
-    Raises:
-        RequestError: such an option; or, where it hangs on the model's kind, as `open_checkpoint`.
-        DialsumError: as `open_checkpoint`.
-    """
-    if spec.kind == "baseline":
-        refuse(settings, OF_A_MODEL, spec.name, "leave it out, or name a model that reads")
-    elif spec.kind != "api" and given(settings, ["prompt"]):
-        from dialsum_cli.models.loading import open_checkpoint
-
-        if open_checkpoint(spec).spec.kind == "seq2seq":
-            refuse(settings, ["prompt"], spec.name, "leave it out: an encoder-decoder is given the dialogue alone")
-
-
-def _check_sampling(settings: PredictSettings, spec: ModelSpec) -> None:
+def _check_sampling(settings: PredictSettings, spec: ModelSpec, read: Sequence[Path]) -> None:
     """Refuse, before any work, samples of what draws none, and options that only samples have.
 
     Raises:
@@ -201,9 +188,7 @@ def _check_sampling(settings: PredictSettings, spec: ModelSpec) -> None:
         MissingPartError: there are samples to choose from, and Mecab isn't installed as it has to be.
     """
     if settings.num_samples is None:
-        for name in ("temperature", "top_p", "keep_samples"):
-            if getattr(settings, name) != PredictSettings.model_fields[name].default:
-                raise RequestError(f"--{name.replace('_', '-')} means nothing without samples", "add --num-samples 8")
+        refuse(settings, ("temperature", "top_p", "keep_samples"), "a single summary", "add --num-samples 8")
         return
     if settings.served or settings.engine == "vllm" or spec.kind == "baseline":
         whom = spec.name if spec.kind == "baseline" else "a server" if settings.served else "--engine vllm"
@@ -218,7 +203,7 @@ def _check_sampling(settings: PredictSettings, spec: ModelSpec) -> None:
     for path in _sample_files(settings):
         if path.resolve() == settings.output.resolve():
             raise RequestError(f"'{path}' is the output as well", "give --keep-samples another name")
-        check_output(path, overwrite=settings.overwrite)
+        check_output(path, overwrite=settings.overwrite, read=read)
 
 
 def _sample_files(settings: PredictSettings) -> list[Path]:

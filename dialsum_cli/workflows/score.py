@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dialsum_cli.data.dialogues import Dialogue, read_dialogues, read_gold, read_gold_dialogues
+from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues, read_gold, read_gold_dialogues
 from dialsum_cli.data.submissions import align, columns_by_file, read_submission
 from dialsum_cli.data.writing import check_place
 from dialsum_cli.errors import RequestError
@@ -28,7 +28,7 @@ from dialsum_cli.results import (
     Verification,
     WorstCase,
 )
-from dialsum_cli.runs import data_facts, provenance, write_atomically
+from dialsum_cli.runs import provenance, write_atomically
 from dialsum_cli.settings import ScoreSettings
 from dialsum_cli.tracking import Tracker, tracked
 
@@ -119,7 +119,7 @@ def _score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
         table = _per_item(result, [_diagnose(texts, rows, tokenizer) for texts in summaries], scores, swapped)
         write_atomically(settings.per_item, table, overwrite=settings.overwrite)
     if settings.report:
-        write_atomically(settings.report, _page(result, settings), overwrite=settings.overwrite)
+        write_atomically(settings.report, _page(result, settings, rows), overwrite=settings.overwrite)
     return result
 
 
@@ -140,10 +140,10 @@ def _read(settings: ScoreSettings, reporter: Reporter) -> tuple[list[Dialogue], 
     note = reporter.note
     columns = columns_by_file(_inputs(settings), settings.columns, note)
     *systems, gold = settings.files
-    rows = read_gold_dialogues(gold, columns=columns[gold], note=note)
+    rows = read_gold_dialogues(str(gold), columns=columns[gold], note=note)  # a text: it may name one of the hub
     fnames = [row.fname for row in rows]
     for path in settings.gold:
-        more = align(path, read_gold(path, columns=columns[path], note=note), fnames, gold)
+        more = align(path, read_gold(str(path), columns=columns[path], note=note), fnames, gold)
         rows = [replace(row, references=row.references + others) for row, others in zip(rows, more, strict=True)]
     if given := settings.dialogues:
         texts = {each.fname: each for each in read_dialogues(given, columns=columns[given], note=note)}
@@ -293,11 +293,11 @@ def _per_item(
     return buffer.getvalue()
 
 
-def _page(result: ScoreResult, settings: ScoreSettings) -> str:
+def _page(result: ScoreResult, settings: ScoreSettings, rows: Sequence[Dialogue]) -> str:
     from dialsum_cli.reports.page import render
     from dialsum_cli.reports.score import score_page
 
-    facts = [data_facts(path, result.systems[0].n).model_dump() for path in _inputs(settings)]
+    facts = [facts_of(str(path), rows).model_dump() for path in _inputs(settings)]  # the gold's, where it is the hub's
     page = score_page(
         result, settings=settings.model_dump(mode="json"), provenance=provenance(data=facts),
         interval=bootstrap_interval,

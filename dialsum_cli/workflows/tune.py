@@ -10,6 +10,7 @@ from dialsum_cli import registry
 from dialsum_cli.data.checks import check_data
 from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.errors import RequestError
+from dialsum_cli.generation.choice import given, refuse
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.reporter import QuietReporter, Reporter
@@ -60,7 +61,6 @@ def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult
         MissingPartError: Optuna isn't installed.
         DialsumError: the model can't be loaded, the run folder not be written, or the starting point not be measured.
     """
-    from dialsum_cli.generation.choice import refuse
     from dialsum_cli.models.loading import open_checkpoint
     from dialsum_cli.models.trained import OPTIONS, as_trained
 
@@ -81,8 +81,8 @@ def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult
         if (checks := check_data(train, dev)).findings:
             reporter.preview(checks)
     checkpoint = open_checkpoint(spec)
-    if checkpoint.spec.kind == "seq2seq":
-        refuse(settings, ["prompt"], spec.name, "leave it out: an encoder-decoder is given the dialogue alone")
+    if checkpoint.spec.kind == "seq2seq" and given(settings, ["prompt"]):
+        reporter.note(f"--prompt {settings.prompt} is for chat models, and {spec.name} is none")
     asked, _ = as_trained(settings, checkpoint.source.folder)  # `open_summarizer` tells of the difference
     trained = (checkpoint.source.folder / OPTIONS).is_file()
     plans = {stage: _plan(stage, asked, checkpoint, trained=trained) for stage in STAGES[settings.stage]}
@@ -127,11 +127,8 @@ def _check(settings: TuneSettings) -> None:
     if settings.stage != "decoding":  # a training is judged by the summaries that its model finds likeliest
         ignored = [SamplingSettings]
     names = {name for group in ignored for name in group.model_fields} - {*Settings.model_fields}
-    for name in sorted(names | ({"train", "wandb_log_text"} if settings.stage == "decoding" else set())):
-        if getattr(settings, name) != TuneSettings.model_fields[name].default:
-            raise RequestError(
-                f"--{name.replace('_', '-')} means nothing to --stage {settings.stage}", "leave one of them out"
-            )
+    train = {"train"} if settings.stage == "decoding" else set()
+    refuse(settings, sorted(names | train), f"--stage {settings.stage}", "leave one of them out")
     for name in settings.space:
         if name in names or not any(name in KNOWN[stage] for stage in stages):
             raise RequestError(f"--space: {name} means nothing to --stage {settings.stage}", "leave one of them out")
@@ -189,10 +186,13 @@ class _Job:
             trials = search(study, self.settings.trials, bench, track, self.reporter)
             first, best = trials[0], leader(trials)
             scorer = self.scorer(self.unseen)
-            before = scorer.score(bench.write(first, self.unseen, "held out: the starting point"))
-            after = before
+            texts = bench.write(first, self.unseen, "held out: the starting point")
+            before = after = scorer.score(texts)
             if best is not first:
-                after = scorer.score(bench.write(best, self.unseen, f"held out: trial {best.number}"))
+                texts = bench.write(best, self.unseen, f"held out: trial {best.number}")
+                after = scorer.score(texts)
+            rows = ((one.fname, one.text, text) for one, text in zip(self.unseen, texts, strict=True))
+            self.tracker.log_texts(f"summaries-{stage}", ("fname", "dialogue", "summary"), rows)
             verdict = judged(before, after, self.settings.seed)
             chosen = best if verdict["verdict"] == "improvement" else first
             tuned = TunedStage(

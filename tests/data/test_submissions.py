@@ -40,11 +40,11 @@ def test_faults(tmp_path, text, message):
 
 @pytest.mark.parametrize("read", [read_submission, read_gold, read_gold_dialogues])
 @pytest.mark.parametrize("name", ["preds/sub", "preds/nothing", "preds/x.tsv", "preds/x:test"])
-def test_a_file_is_no_data_set_of_the_hub(tmp_path, monkeypatch, read, name):
+def test_a_folder_is_no_data_set_of_the_hub_nor_are_predictions(tmp_path, monkeypatch, read, name):
     (tmp_path / "preds" / "sub").mkdir(parents=True)
     write(tmp_path / "preds" / "sub" / "test.csv", "fname,summary\na,NA\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="is a folder" if name == "preds/sub" else "is neither"):
+    with pytest.raises(DataError, match="is a folder" if name == "preds/sub" else "is neither|no data set either"):
         read(name)
 
 

@@ -160,6 +160,7 @@ def test_a_dialogue_that_alone_fails_is_reported_and_the_others_are_answered(fau
         assert len(server.asked) == asked + 1
 
 
+@pytest.mark.slow
 def test_a_busy_server_that_lets_others_through_wears_nobody_out():
     with misbehaving_server(대화5=["429"] * 4) as server:
         server.delay = 0.4

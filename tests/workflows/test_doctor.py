@@ -401,6 +401,7 @@ def test_a_plan_of_one_command_has_its_options(hub, stage, dialsum):
     assert not any("model.safetensors" in line for line in hub.asked)
 
 
+@pytest.mark.slow
 def test_without_a_hub_the_catalogue_is_told(stage, dialsum):
     stage.variable("HF_HOME", stage.folder / "home")  # which is empty, and tests run offline
     done = dialsum("screen", "--models", "kobart,llama3b", "--show-plan", "--json", env=stage.environment, check=1)
@@ -453,6 +454,7 @@ def test_a_wrong_request_is_exit_2(arguments, message, dialsum, tmp_path):
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_a_password_in_the_hubs_address_is_neither_told_nor_kept(dialsum, tmp_path):
     env = {"HF_ENDPOINT": "http://me:s3cret@127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
     done = dialsum("screen", "--models", "a/model", "--limit", 2, "--json", env=env, check=1)
@@ -461,6 +463,7 @@ def test_a_password_in_the_hubs_address_is_neither_told_nor_kept(dialsum, tmp_pa
     assert not any(b"s3cret" in text for text in (done.stdout.encode(), done.stderr.encode(), *kept))
 
 
+@pytest.mark.slow
 def test_a_file_of_options_outranks_the_variable_in_each_check_too(dialsum, tmp_path):
     (tmp_path / "run.yaml").write_text("data: data.csv\n", "utf-8")
     (tmp_path / "data.csv").write_text("fname,dialogue\na,#Person1#: 안녕?\n", "utf-8")

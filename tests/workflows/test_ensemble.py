@@ -223,7 +223,7 @@ def test_columns_are_renamed_in_the_files_that_have_them(files, rows, renamed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output": "b.csv", "overwrite": True}, "'b.csv' is one of the files to read"),
+        ({"output": "b.csv", "overwrite": True}, "'b.csv' is, or is in, what is read"),
         ({"output": "there.csv"}, "'there.csv' exists already"),
         ({"output": "out.txt"}, "neither .csv nor"),
         ({"output": "folder.csv", "overwrite": True}, "'folder.csv' is a folder"),
@@ -378,9 +378,9 @@ def test_long_dialogues_are_chosen_part_by_part(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.5}, "--temperature means nothing without samples"),
-        ({"top_p": 0.5}, "--top-p means nothing without samples"),
-        ({"keep_samples": "s.csv"}, "--keep-samples means nothing without samples"),
+        ({"temperature": 0.5}, "--temperature means nothing to a single summary"),
+        ({"top_p": 0.5}, "--top-p means nothing to a single summary"),
+        ({"keep_samples": "s.csv"}, "--keep-samples means nothing to a single summary"),
         ({"num_samples": 2, "num_beams": 2}, "--num-samples draws tokens"),
         ({"num_samples": 2, "model": "lead1"}, "--num-samples means nothing to lead1"),
         ({"num_samples": 2, "base_url": "http://127.0.0.1:9", "api_model": "m"}, "means nothing to a server"),

@@ -51,6 +51,7 @@ PROMISED = (
 )
 
 
+@pytest.mark.slow
 def test_a_leaderboard_has_every_key_that_scripts_rely_on(screening):
     _, result = screening
     assert {"leaderboard", "signature", "data", "run_dir"} <= result.keys()
@@ -88,6 +89,7 @@ def test_a_screening_leaves_a_run_folder_that_says_where_its_numbers_come_from(s
     }
 
 
+@pytest.mark.slow
 def test_models_of_the_hub_are_found_in_its_cache_by_their_catalogue_names(dialsum, tmp_path):
     home = tmp_path / "hugging face"
     for number, (name, family) in enumerate((("llama3b", "llama"), ("qwen7b", "qwen"))):
@@ -104,6 +106,7 @@ def test_models_of_the_hub_are_found_in_its_cache_by_their_catalogue_names(dials
     assert left == ["models--Bllossom--llama-3.2-Korean-Bllossom-3B"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_a_row_and_the_others_run(dialsum, tmp_path):
     env = {"HF_HOME": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
     options = ("--limit", 2, "--max-new-tokens", 8, "--json", "--no-baselines")

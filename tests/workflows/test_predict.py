@@ -124,6 +124,7 @@ predict(PredictSettings(model=model, data=data, max_new_tokens=8, batch_tokens=3
 """
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_same_command_goes_on(tmp_path, llama):
     data = write_data(tmp_path / "data.csv", 30, turns=6)
     command = [sys.executable, "-c", KILLED, llama, data]
@@ -266,8 +267,6 @@ def test_what_does_not_fit_is_cut_or_summarised_in_parts_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "tiny-bart", "prompt": "short"}, "--prompt means nothing to tiny-bart"),
-        ({"model": "bart", "prompt": "short"}, "--prompt means nothing to bart"),
         ({"model": "lead1", "prompt": "short"}, "--prompt means nothing to lead1"),
         ({"model": "lead1", "precision": "nf4"}, "--precision means nothing to lead1"),
         ({"model": "random", "num_beams": 4}, "--num-beams means nothing to random"),
@@ -279,11 +278,30 @@ def test_what_does_not_fit_is_cut_or_summarised_in_parts_and_counted(tmp_path):
     ],
 )
 def test_what_a_model_would_have_to_ignore_is_refused(tmp_path, options, message):
-    made = [*make_model(tmp_path / "bart", "bart").parent.iterdir()]  # its kind is in its config alone
     with pytest.raises(RequestError, match=message) as raised:
         predict(PredictSettings(**options))
     assert raised.value.remedy.startswith("leave it out")
-    assert [*tmp_path.iterdir()] == made
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("named", ["data", "template", "output"])
+def test_it_replaces_nothing_that_it_reads(tmp_path, named):
+    (tmp_path / "data.csv").write_text("fname,dialogue\na,#Person1#: 안녕?\n", "utf-8")
+    (tmp_path / "template.csv").write_text("fname,summary\na,x\n", "utf-8")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    options = {"data": "data.csv", "template": "template.csv", "overwrite": True, "model": "lead1"}
+    output = {"data": "data.csv", "template": "template.csv", "output": "loop/x.csv"}[named]
+    if named == "output":
+        (tmp_path / "loop").symlink_to("loop")
+    message = "loop of links" if named == "output" else "is, or is in, what is read"
+    with pytest.raises(RequestError, match=message):
+        predict(PredictSettings(output=output, **options))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_prompt_that_an_encoder_decoder_is_not_asked_with_is_told(dialsum):
+    done = dialsum("predict", "--model", "tiny-bart", "--prompt", "short", "--limit", 1, "--max-new-tokens", 4)
+    assert "--prompt short is for chat models, and tiny-bart is none" in done.stderr
 
 
 @pytest.mark.parametrize("model", ["lead1", "tiny-bart"])

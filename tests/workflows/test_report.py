@@ -282,7 +282,7 @@ def test_what_the_runs_hold_have_read_or_written_is_not_overwritten(option, file
         (place / name).write_text("mine", "utf-8")
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     options = {"output": tmp_path / "page.html", option: place / "predict-run" / ".." / file}
-    with pytest.raises(RequestError, match="is one of the files to read"):
+    with pytest.raises(RequestError, match="is, or is in, what is read"):
         report(ReportSettings(run_dirs=[place / "predict-run", place / "finetune-run"], overwrite=True, **options))
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
     assert not (tmp_path / "page.html").exists()

@@ -147,7 +147,7 @@ def test_files_are_written_once_and_over_nothing_that_is_read(systems, tmp_path)
         score(ScoreSettings(**given))
     score(ScoreSettings(**given, overwrite=True))
     assert items.read_bytes() == written[0]
-    with pytest.raises(RequestError, match=r"second.csv' is one of the files to read"):
+    with pytest.raises(RequestError, match=r"second.csv' is, or is in, what is read"):
         score(ScoreSettings(files=given["files"], per_item=systems[0], overwrite=True))
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert result.signature in page.read_text(encoding="utf-8")
