@@ -27,6 +27,7 @@ def load(name: str, folder: Path) -> PreTrainedModel:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_few_steps_lower_the_loss_and_write_a_folder_that_loads(name, tmp_path, capsys):
     losses = make(name, TRAIN, tmp_path, QUICK, torch.device("cpu"))

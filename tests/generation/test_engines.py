@@ -26,7 +26,7 @@ def summaries(folder, dialogues, **options):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("beams", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_batch_gives_what_its_rows_give_alone(folders, family, beams):
     dialogues = read_dialogues(BUNDLED / "dev.csv", limit=5)
     together = summaries(folders[family], dialogues, num_beams=beams)

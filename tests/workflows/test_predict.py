@@ -215,6 +215,7 @@ def test_turn_lists_under_other_names(tmp_path):
     assert rows(tmp_path / "submission.csv")[1] == ["7", "#Person1#: 안녕하세요? #Person2#: 네."]
 
 
+@pytest.mark.slow
 def test_a_data_set_in_the_layout_of_the_hub(dialsum, tmp_path):
     """`datasets` reads a folder `owner/name` as it reads the repository of that name."""
     folder = tmp_path / "kim" / "calls"

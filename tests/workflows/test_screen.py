@@ -135,6 +135,7 @@ def test_a_model_that_does_not_fit_is_its_row_and_the_others_run(models, tmp_pat
     assert failed["error"] == f"{large} does not fit into memory (try: use --precision nf4, or a smaller model)"
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_too_long_is_stopped_and_goes_on_next_time(models, tmp_path):
     heard = Heard()
     undisturbed = screen(settings(tmp_path / "other", models[0], models[1])).leaderboard
