@@ -163,18 +163,21 @@ def next_step(result: Result) -> str:
             return f"Kept in {result.run_dir}.{following}"
         case FinetuneResult() if done := [run for run in result.runs if run.status == "ok"]:
             best_run = max(done, key=lambda run: run.after.final_score if run.after else 0.0)
-            return f"Kept in {best_run.run_dir}. Next: dialsum predict --model {quote(str(best_run.run_dir))}"
+            following = f"dialsum predict --model {quote(str(best_run.run_dir))} --data TEST.csv"
+            return f"Kept in {best_run.run_dir}. Next: {following}"
         case PredictResult():
             output, known = quote(str(result.output)), "hand it in, or where summaries are known: "
             gold = "GOLD.csv"
             if result.data == str(BUNDLED / "test.csv"):
                 known, gold = "", f"{quote(str(BUNDLED / 'test_references.csv'))} --dialogues {quote(result.data)}"
             following = f"{known}dialsum score {output} {gold}"
+            if result.check.limit is not None:
+                following = "the same command without --limit"
             if not result.check.fit:
                 following = f"dialsum check {output} --data {quote(result.data)}"
             return f"Kept in {result.run_dir}. Next: {following}"
         case EnsembleResult() if result.verdict == "do not ensemble":
-            return f"{result.output} was written, but the file to hand in is {result.best}."
+            return f"{result.output} was written, but {result.best} is better."
         case EnsembleResult():
             return f"Next: dialsum check {quote(str(result.output))} --data DIALOGUES.csv"
         case TuneResult():

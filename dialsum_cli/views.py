@@ -177,7 +177,10 @@ def _verdict(result: CheckResult) -> tuple[str, str]:
     if faults:
         return f"Not fit to hand in: {faults} fault{'s' * (faults > 1)}.", "bold red"
     odd = len(result.findings)
-    return f"Fit to hand in{f', with {odd} oddit' + ('ies' if odd > 1 else 'y') if odd else ''}.", "green"
+    oddities = f", with {odd} oddit{'ies' if odd > 1 else 'y'}" if odd else ""
+    if result.limit is not None:
+        return f"No fault{oddities}, of the first {result.limit} dialogues alone: --limit is for trying.", "yellow"
+    return f"Fit to hand in{oddities}.", "green"
 
 
 @as_table.register

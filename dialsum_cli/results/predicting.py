@@ -40,6 +40,8 @@ class CheckResult(Result):
     """Of the training summaries; None without `--train`."""
     findings: list[Finding]
     """Faults first."""
+    limit: int | None = None
+    """Where only the first dialogues of the data were asked for, how many."""
 
     @property
     def failed(self) -> bool:

@@ -63,6 +63,7 @@ def check(settings: CheckSettings, reporter: Reporter | None = None) -> CheckRes
         length=inspector.length,
         train_length=inspector.usual.length if inspector.usual else None,
         findings=findings,
+        limit=settings.limit,
     )
 
 

@@ -273,6 +273,7 @@ def _verdict(inspector: Inspector, settings: PredictSettings, rows: int) -> Chec
         length=inspector.length,
         train_length=None,
         findings=findings,
+        limit=settings.limit,
     )
 
 

@@ -43,7 +43,10 @@ def report(settings: ReportSettings, reporter: Reporter | None = None) -> Report
     reporter = reporter or QuietReporter()
     if settings.markdown and settings.markdown.resolve() == settings.output.resolve():
         raise RequestError(f"'{settings.output}' can't be both page and log", "give --output another name")
-    folders = [read_run(path) for path in settings.run_dirs]
+    runs = [path for path in settings.run_dirs if path.name != "summaries" or (path / "settings.yaml").exists()]
+    for path in {*settings.run_dirs} - {*runs} if runs else ():  # of a shell's runs/screen/*
+        reporter.note(f"'{path}' is no run, but keeps what runs have summarised: left out")
+    folders = [read_run(path) for path in runs or settings.run_dirs]
     read = [path for folder in folders for path in files_of(folder)]
     check_place(settings.output, overwrite=settings.overwrite, read=read)
     if settings.markdown:

@@ -161,6 +161,7 @@ def cpu_only(stage, mounted):
 
 
 def cpu_torch_beside_a_gpu(stage, mounted):
+    stage.monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # with which tests hide real ones
     if torch.version.cuda or torch.version.hip:
         pytest.skip("needs a torch that is built for the CPU")
     program = stage.folder / "nvidia-smi"

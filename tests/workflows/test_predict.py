@@ -323,10 +323,17 @@ def test_a_fault_warns_and_leaves_the_exit_code_alone(dialsum, tmp_path):
     lines = [{"fname": f"d_{n}", "dialogue": f"#Person1#: 저기 {n}\n#Person2#: 네."} for n in range(3)]
     data.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     done = dialsum("predict", "--model", "lead1", "--data", "data.jsonl")
-    assert "Warning: 3 of 3 summaries (d_0, d_1, d_2): broken off in mid-sentence" in done.stderr
+    assert "Warning: 3 of 3 summaries (d_0, d_1, d_2): no end of a sentence" in done.stderr
     assert "저기" not in done.stderr
     assert "Not fit to hand in: 1 fault." in done.stdout
     assert "Next: dialsum check submission.csv --data data.jsonl" in done.stderr
+
+
+def test_a_part_of_the_data_is_not_called_fit_to_hand_in(dialsum):
+    done = dialsum("predict", "--model", "lead1", "--limit", 3)
+    assert "Fit to hand in" not in done.stdout
+    assert "of the first 3 dialogues alone" in done.stdout
+    assert "Next: the same command without --limit" in done.stderr
 
 
 def test_it_ends_with_what_to_type_next(dialsum):

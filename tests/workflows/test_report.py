@@ -125,6 +125,14 @@ def test_all_runs_on_one_page_with_the_scores_that_they_gave_themselves(place, t
     assert "Trials, in their order" in page.texts
 
 
+def test_the_folder_of_kept_summaries_among_runs_is_left_out(place, tmp_path):
+    (tmp_path / "summaries").mkdir()
+    result, _ = told(tmp_path, tmp_path / "summaries", place / "predict-run")
+    assert [run.command for run in result.runs] == ["predict"]
+    with pytest.raises(DataError, match="is no run folder"):
+        told(tmp_path, tmp_path / "summaries")
+
+
 def test_the_test_is_that_of_score(place, tmp_path):
     result, _ = told(tmp_path, place / "finetune-run", place / "predict-run")
     files = [place / "finetune-run" / "predictions.csv", place / "lead3.csv"]
