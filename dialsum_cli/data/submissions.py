@@ -14,6 +14,7 @@ from dialsum_cli.errors import DataError, RequestError
 SHOWN = 3
 REMEDY_OF_IDS = "mend the rows that differ, or give the gold file of the same data"
 T = TypeVar("T")
+P = TypeVar("P", bound=str | Path)
 
 
 def read_submission(
@@ -37,8 +38,8 @@ def read_submission(
 
 
 def columns_by_file(
-    paths: Iterable[Path], columns: Mapping[str, str], note: Callable[[str], None]
-) -> dict[Path, dict[str, str]]:
+    paths: Iterable[P], columns: Mapping[str, str], note: Callable[[str], None]
+) -> dict[P, dict[str, str]]:
     """Of the renamed columns, for each file, those that it has; a file that lacks one goes by our name for it.
 
     Raises:
@@ -57,7 +58,7 @@ def columns_by_file(
     return renamed
 
 
-def _header(path: Path, columns: Mapping[str, str]) -> set[str]:
+def _header(path: str | Path, columns: Mapping[str, str]) -> set[str]:
     """The names of a file's columns; none where it has a fault, of which reading it tells."""
     for fname in dict.fromkeys([columns.get("fname", "fname"), "fname"]):
         with suppress(DataError):

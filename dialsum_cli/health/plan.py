@@ -178,6 +178,7 @@ def _seconds_each(
 
 def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoint: "Checkpoint") -> DoctorRow:
     """The least that training takes, a row at once with gradient checkpointing, and its time with all evaluations."""
+    from dialsum_cli.data.submissions import columns_by_file
     from dialsum_cli.models.planning import DTYPES, INNER_NAMES, skeleton, weight_bytes
     from dialsum_cli.models.planning import layers as depth_of
     from dialsum_cli.training.methods import choose
@@ -187,7 +188,8 @@ def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoi
         return ok(name, "an adapter already: fine-tune its base model")
     choices = choose(checkpoint.spec, checkpoint.config, settings)
     recipe, config = choices.recipe, checkpoint.config
-    sample, rows = _sampled(settings.train, settings.columns, references=True)
+    columns = columns_by_file((settings.train, settings.dev), settings.columns, lambda message: None)
+    sample, rows = _sampled(settings.train, columns[settings.train], references=True)
     examples = _examples(checkpoint, sample, settings)
     width = sum(example.width for example in examples) / len(examples)
     longest = max(example.width for example in examples)
@@ -205,7 +207,7 @@ def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoi
     seconds = operations / (share * _rates(choices.computed_in).operations)
     steps = -(-rows // recipe.batch_size) * recipe.num_epochs
     evaluations = steps / settings.eval_steps if settings.eval_steps else recipe.num_epochs
-    dialogues, dev = _sampled(settings.dev, settings.columns)
+    dialogues, dev = _sampled(settings.dev, columns[settings.dev])
     judged = 2 * dev + evaluations * min(dev, settings.eval_limit or dev)  # all of dev before and after
     seconds += judged * _seconds_each(checkpoint, choices.precision, settings, dialogues, dev)
     epochs = f"{recipe.num_epochs:g} epoch{'s' * (recipe.num_epochs != 1)}"

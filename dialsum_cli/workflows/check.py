@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues, stream_dialogues, survey
+from dialsum_cli.data.submissions import columns_by_file
 from dialsum_cli.data.suspect import read_suspect
 from dialsum_cli.data.template import order_of, read_layout
 from dialsum_cli.data.writing import Layout
@@ -67,13 +68,24 @@ def check(settings: CheckSettings, reporter: Reporter | None = None) -> CheckRes
     )
 
 
+def _files(settings: CheckSettings) -> list[str]:
+    return [settings.data, *filter(None, [settings.train])]
+
+
+def _columns(settings: CheckSettings) -> dict[str, dict[str, str]]:
+    return columns_by_file(_files(settings), settings.columns, lambda message: None)
+
+
 def _stream(settings: CheckSettings) -> Generator[Dialogue, None, None]:
-    return stream_dialogues(settings.data, columns=settings.columns, limit=settings.limit)
+    return stream_dialogues(settings.data, columns=_columns(settings)[settings.data], limit=settings.limit)
 
 
 def _places(settings: CheckSettings, layout: Layout | None, reporter: Reporter) -> dict[str, int]:
     """Where each id has to stand, from 0."""
-    survey(settings.data, columns=settings.columns, limit=settings.limit, note=reporter.note)  # refuses repeated ids
+    columns = columns_by_file(_files(settings), settings.columns, reporter.note)
+    survey(
+        settings.data, columns=columns[settings.data], limit=settings.limit, note=reporter.note
+    )  # refuses repeated ids
     places = {dialogue.fname: place for place, dialogue in enumerate(_stream(settings))}
     if settings.template and layout:
         return order_of(settings.template, layout, lambda: places, settings.data, limit=settings.limit) or places
@@ -82,7 +94,8 @@ def _places(settings: CheckSettings, layout: Layout | None, reporter: Reporter) 
 
 def _usual(settings: CheckSettings, reporter: Reporter) -> Inspector:
     assert settings.train is not None
-    train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
+    columns = _columns(settings)[settings.train]
+    train = read_dialogues(settings.train, columns=columns, references=True, note=reporter.note)
     inspector = Inspector()
     for dialogue in train:
         inspector.see(dialogue.fname, dialogue.references[0], dialogue.text)

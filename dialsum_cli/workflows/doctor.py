@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.data.submissions import columns_by_file
 from dialsum_cli.errors import RequestError
 from dialsum_cli.health.plan import Planned, plans, together
 from dialsum_cli.health.process import checks, examine
@@ -39,8 +40,9 @@ def show_plan(settings: ScreenSettings | FinetuneSettings, reporter: Reporter | 
         read_dialogues(settings.data, columns=settings.columns, limit=settings.limit, references="equal",
                        note=reporter.note)  # fmt: skip
     else:
-        read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
-        read_dialogues(settings.dev, columns=settings.columns, references="equal", note=reporter.note)
+        columns = columns_by_file((settings.train, settings.dev), settings.columns, reporter.note)
+        read_dialogues(settings.train, columns=columns[settings.train], references=True, note=reporter.note)
+        read_dialogues(settings.dev, columns=columns[settings.dev], references="equal", note=reporter.note)
     return _looked_at(settings, plans(settings), reporter)
 
 

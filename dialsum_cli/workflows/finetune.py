@@ -7,6 +7,7 @@ from dialsum_cli import processes, registry
 from dialsum_cli.caches.downloads import Before, forget_downloads
 from dialsum_cli.data.checks import check_data
 from dialsum_cli.data.dialogues import facts_of, read_dialogues
+from dialsum_cli.data.submissions import columns_by_file
 from dialsum_cli.errors import DataError, DialsumError, RequestError, one_line
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.prompts import load_prompt
@@ -77,8 +78,9 @@ def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[Mode
     load_prompt(settings.prompt)
     if given(settings, ["prompt"]) and all(spec.kind == "seq2seq" for spec in specs):
         reporter.note(f"--prompt {settings.prompt} is for chat models, and there is none among these")
-    train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
-    dev = read_dialogues(settings.dev, columns=settings.columns, references="equal", note=reporter.note)
+    columns = columns_by_file((settings.train, settings.dev), settings.columns, reporter.note)
+    train = read_dialogues(settings.train, columns=columns[settings.train], references=True, note=reporter.note)
+    dev = read_dialogues(settings.dev, columns=columns[settings.dev], references="equal", note=reporter.note)
     facts = {"train": facts_of(settings.train, train), "dev": facts_of(settings.dev, dev)}
     _check_launch(facts)
     scorer = Scorer([dialogue.references for dialogue in dev], seed=settings.seed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dialsum_cli import registry
 from dialsum_cli.data.checks import check_data
 from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
+from dialsum_cli.data.submissions import columns_by_file
 from dialsum_cli.errors import RequestError
 from dialsum_cli.generation.choice import given, refuse
 from dialsum_cli.metrics.scoring import Scorer
@@ -70,13 +71,15 @@ def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult
     spec = registry.resolve(settings.model)
     if spec.kind == "baseline":
         raise RequestError(f"'{spec.name}' is a baseline: it has nothing to tune", "name a model")
+    files = (settings.dev,) if settings.stage == "decoding" else (settings.dev, settings.train)
+    columns = columns_by_file(files, settings.columns, reporter.note)
     dev = read_dialogues(
-        settings.dev, columns=settings.columns, limit=settings.limit, references="equal", note=reporter.note
+        settings.dev, columns=columns[settings.dev], limit=settings.limit, references="equal", note=reporter.note
     )
     seen, unseen = halves(dev)
     facts, train = {"dev": facts_of(settings.dev, dev)}, list[Dialogue]()
     if settings.stage != "decoding":
-        train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
+        train = read_dialogues(settings.train, columns=columns[settings.train], references=True, note=reporter.note)
         facts["train"] = facts_of(settings.train, train)
         if (checks := check_data(train, dev)).findings:
             reporter.preview(checks)

@@ -364,3 +364,14 @@ def test_real_predictions_are_fit(shared_data, name):
     data, train = (str(shared_data / "korean-dialogsum" / f"{split}.csv") for split in ("dev", "train"))
     path = shared_data / "predictions" / f"dev_kobart_{name}.csv"
     assert check(CheckSettings(submission=path, data=data, train=train)).fit
+
+
+def test_columns_hold_for_the_files_that_have_them(files, tmp_path):
+    data, train = tmp_path / "data.csv", tmp_path / "train.csv"
+    data.write_text(data.read_text("utf-8").replace("fname,dialogue", "id,text", 1), "utf-8")
+    rows = [(fname, text, GOOD[0][1]) for fname, text in DATA]
+    train.write_text(table(("fname", "dialogue", "summary"), rows), "utf-8")
+    renamed = {"fname": "id", "dialogue": "text"}
+    assert files(told(GOOD), columns=renamed, train=str(train)).fit
+    with pytest.raises(RequestError, match="no column `ids`"):
+        files(told(GOOD), columns={"fname": "ids"}, train=str(train))

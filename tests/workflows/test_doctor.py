@@ -403,6 +403,16 @@ def test_a_plan_of_one_command_has_its_options(hub, stage, dialsum):
 
 
 @pytest.mark.slow
+def test_columns_hold_for_the_files_that_have_them(dialsum, tmp_path):
+    (tmp_path / "mine.csv").write_text("번호,대화,요약\na,#Person1#: 안녕?,#Person1#은 인사한다.\n", "utf-8")
+    (tmp_path / "dev.csv").write_text("fname,dialogue,summary\nb,#Person1#: 네.,#Person1#은 답한다.\n", "utf-8")
+    files = ("--train", "mine.csv", "--dev", "dev.csv", "--columns", "fname=번호,dialogue=대화,summary=요약")
+    done = dialsum("finetune", *files, "--show-plan", "--json")
+    assert "of 1 dialogues and 4 summaries of dev" in done.stdout
+    assert "'dev.csv' has no column `번호` and goes by its own `fname`" in done.stderr
+
+
+@pytest.mark.slow
 def test_without_a_hub_the_catalogue_is_told(stage, dialsum):
     stage.variable("HF_HOME", stage.folder / "home")  # which is empty, and tests run offline
     done = dialsum("screen", "--models", "kobart,llama3b", "--show-plan", "--json", env=stage.environment, check=1)
