@@ -1,5 +1,6 @@
 """The processes of an `accelerate launch`: which one this is, and how they wait for and tell each other."""
 
+import atexit
 import os
 from contextlib import suppress
 from datetime import timedelta
@@ -84,15 +85,12 @@ def failed(reason: str) -> None:
 
 
 def leave() -> None:
-    """Leave the launch, where this process has joined it, while Python still runs.
-
-    A GPU's group complains otherwise, and the threads of a group that outlives Python can abort the process.
-    """
+    """Leave the launch, where this process has joined it, before it ends: a GPU's group complains otherwise."""
     if _group.cache_info().currsize:
         import torch.distributed
 
+        _end_group()
         torch.distributed.destroy_process_group()
-        _group.cache_clear()  # the last reference: the group's threads end with it
 
 
 def post(notice: str) -> None:
@@ -122,4 +120,17 @@ def _group() -> "ProcessGroup":
 
     PartialState(cpu=not torch.cuda.is_available())  # joins the launch, and takes this process's device
     group: ProcessGroup = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+    atexit.register(_end_group)
     return group
+
+
+def _end_group() -> None:
+    """End the group's threads while Python still runs: one that outlives it may abort the process at its end.
+
+    This waits for no other process, so that it does no harm where another one is gone.
+    """
+    if _group.cache_info().currsize:
+        import torch.distributed
+
+        torch.distributed.destroy_process_group(_group())
+        _group.cache_clear()  # the last reference: the threads end with it
