@@ -1,7 +1,7 @@
 """Which engine runs a model, and why."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from dialsum_cli.errors import MissingPartError, RequestError
 from dialsum_cli.generation.shared import open_shared
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import Reporter
-from dialsum_cli.settings import EngineSettings, Settings
+from dialsum_cli.settings import EngineSettings, GenerationSettings, Settings
 from dialsum_cli.summarizer import Engine, ModelFacts
 
 if TYPE_CHECKING:
@@ -112,6 +112,17 @@ def refuse(settings: Settings, names: Collection[str], whom: str, remedy: str) -
     """
     for name in given(settings, names):
         raise RequestError(f"--{name.replace('_', '-')} means nothing to {whom}", remedy)
+
+
+def tell_prompt(
+    settings: GenerationSettings,
+    specs: Sequence[ModelSpec],
+    reporter: Reporter,
+    none: str = "there is none among these",
+) -> None:
+    """Say so where a prompt was given and none of the models is asked with it."""
+    if given(settings, ["prompt"]) and all(spec.kind in ("seq2seq", "baseline") for spec in specs):
+        reporter.note(f"--prompt {settings.prompt} is for chat models, and {none}")
 
 
 def _check_launch(settings: EngineSettings) -> None:

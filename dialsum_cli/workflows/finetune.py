@@ -63,7 +63,7 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
 
 def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[ModelSpec], "Job"]:
     """The models, and what all of them share; whatever is wrong with either is said before hours of work."""
-    from dialsum_cli.generation.choice import given
+    from dialsum_cli.generation.choice import tell_prompt
     from dialsum_cli.training.job import Job
     from dialsum_cli.training.methods import check_trainable
 
@@ -76,8 +76,7 @@ def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[Mode
     for spec in specs:
         check_trainable(spec, settings)
     load_prompt(settings.prompt)
-    if given(settings, ["prompt"]) and all(spec.kind == "seq2seq" for spec in specs):
-        reporter.note(f"--prompt {settings.prompt} is for chat models, and there is none among these")
+    tell_prompt(settings, specs, reporter)
     columns = columns_by_file((settings.train, settings.dev), settings.columns, reporter.note)
     train = read_dialogues(settings.train, columns=columns[settings.train], references=True, note=reporter.note)
     dev = read_dialogues(settings.dev, columns=columns[settings.dev], references="equal", note=reporter.note)

@@ -14,7 +14,7 @@ from dialsum_cli.data.template import order_of, read_layout
 from dialsum_cli.data.writing import Submission, check_output, open_submission
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.fitness import Inspector
-from dialsum_cli.generation.choice import check_engine, given, open_engine, refuse
+from dialsum_cli.generation.choice import check_engine, open_engine, refuse, tell_prompt
 from dialsum_cli.generation.shared import led, resumed
 from dialsum_cli.long_dialogues import Chunked, Measuring, fits
 from dialsum_cli.metrics.morphemes import tokenizer
@@ -151,8 +151,7 @@ def _opened(
         yield lambda part: baseline, facts
         return
     with open_engine(spec, settings, reporter, *others) as (engine, loaded):
-        if given(settings, ["prompt"]) and loaded.spec.kind == "seq2seq":
-            reporter.note(f"--prompt {settings.prompt} is for chat models, and {spec.name} is none")
+        tell_prompt(settings, [loaded.spec], reporter, f"{spec.name} is none")
         facts["revision"] = loaded.revision
         if others:
             facts = {"average_logits": [each.source for each in specs], "weights": engine.ingredients()["weights"]}

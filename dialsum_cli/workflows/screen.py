@@ -10,7 +10,7 @@ from dialsum_cli.caches.downloads import Before, check_disk_limit, forget_downlo
 from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.data.submissions import write_submission
 from dialsum_cli.errors import one_line
-from dialsum_cli.generation.choice import check_engine, given, open_engine
+from dialsum_cli.generation.choice import check_engine, open_engine, tell_prompt
 from dialsum_cli.generation.shared import led, resumed
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.metrics.statistics import LEVEL, compare, holm
@@ -69,8 +69,7 @@ def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> Screen
         tracked("screen", run.folder, settings, reporter) as tracker,
     ):
         specs = _preflight(specs, settings, reporter)
-        if given(settings, ["prompt"]) and all(spec.kind in ("seq2seq", "baseline") for spec in specs):
-            reporter.note(f"--prompt {settings.prompt} is for chat models, and there is none among these")
+        tell_prompt(settings, specs, reporter)
         job = _Job(settings, dialogues, scorer, run, reporter, tracker, before)
         rows = rank([job.screen_one(spec) for spec in specs], seed=settings.seed)
         revisions = {row.model: row.revision for row in rows if row.revision}

@@ -11,7 +11,7 @@ from dialsum_cli.data.checks import check_data
 from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.data.submissions import columns_by_file
 from dialsum_cli.errors import RequestError
-from dialsum_cli.generation.choice import given, refuse
+from dialsum_cli.generation.choice import refuse, tell_prompt
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.reporter import QuietReporter, Reporter
@@ -84,8 +84,7 @@ def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult
         if (checks := check_data(train, dev)).findings:
             reporter.preview(checks)
     checkpoint = open_checkpoint(spec)
-    if checkpoint.spec.kind == "seq2seq" and given(settings, ["prompt"]):
-        reporter.note(f"--prompt {settings.prompt} is for chat models, and {spec.name} is none")
+    tell_prompt(settings, [checkpoint.spec], reporter, f"{spec.name} is none")
     asked, _ = as_trained(settings, checkpoint.source.folder)  # `open_summarizer` tells of the difference
     trained = (checkpoint.source.folder / OPTIONS).is_file()
     plans = {stage: _plan(stage, asked, checkpoint, trained=trained) for stage in STAGES[settings.stage]}
