@@ -4,11 +4,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Annotated
 
 import httpx2
-from anyio import create_task_group, fail_after, sleep
+from anyio import create_memory_object_stream, create_task_group, fail_after, sleep
 from pydantic import BaseModel, Field, ValidationError
 
 from dialsum_cli.data.dialogues import Dialogue
@@ -82,7 +81,10 @@ class _LeftOut(Exception):  # noqa: N818 - the others go on
 
 
 class Asker:
-    """One round of questions; `answers` gets each answer, and None after the last.
+    """One round of questions, whose answers come out of `answers`.
+
+    A worker asks its next question when its last answer was taken, so a slow disk lets no answers pile up that would be
+    lost, and paid for twice, when the run dies.
 
     A dialogue that the server refuses, or that fails in all its tries, is left out and the others go on, unless no
     answer comes in between: then the server is at fault, and the round ends once the requests under way are over.
@@ -95,7 +97,7 @@ class Asker:
 
     def __init__(self, settings: EngineSettings, prompt: Prompt, key: str, reporter: Reporter) -> None:
         self.settings, self.prompt, self.reporter = settings, prompt, reporter
-        self.answers: SimpleQueue[Answer | None] = SimpleQueue()
+        self._found, self.answers = create_memory_object_stream[Answer]()
         self.failure: DialsumError | None = None
         self.left_out: dict[str, str] = {}
         self.troubles: Counter[str] = Counter()
@@ -105,8 +107,8 @@ class Asker:
         self._served: str | None = None
 
     async def ask_all(self, dialogues: Sequence[Dialogue]) -> None:
-        """Put the answer of every dialogue into `answers`, as it comes."""
-        try:
+        """Hand the answer of every dialogue to `answers`, as it comes, and close it."""
+        with self._found:
             # Time-outs are `_request`'s: httpx2's own start again with every byte that drips in.
             client = httpx2.AsyncClient(
                 base_url=self.settings.base_url or "",
@@ -118,8 +120,6 @@ class Asker:
             async with client, create_task_group() as group:
                 for _ in range(min(self.settings.concurrency, len(dialogues))):
                     group.start_soon(self._work, client, todo)
-        finally:
-            self.answers.put(None)
 
     async def _work(self, client: httpx2.AsyncClient, todo: Iterator[Dialogue]) -> None:
         for dialogue in todo:  # one iterator for all workers
@@ -134,7 +134,7 @@ class Asker:
             else:
                 self._answered += 1
                 self._barren = 0
-                self.answers.put(answer)
+                await self._found.send(answer)
 
     def _leave_out(self, dialogue: Dialogue, reason: _LeftOut) -> None:
         logger.warning("%s gets no summary: %s", dialogue.fname, reason)

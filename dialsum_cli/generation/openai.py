@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
-from anyio.from_thread import start_blocking_portal
+from anyio import EndOfStream
+from anyio.abc import ObjectReceiveStream
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DialsumError, RequestError
@@ -85,9 +87,9 @@ class ServerSummarizer:
         answered = 0
         # The requests have a thread of their own: the event loop of a notebook is busy with the notebook. Whatever ends
         # this early (Ctrl-C, a model's minutes are up) cancels them.
-        with start_blocking_portal() as portal:
+        with asker.answers, start_blocking_portal() as portal:
             asking = portal.start_task_soon(asker.ask_all, dialogues)
-            while (answer := asker.answers.get()) is not None:
+            for answer in _taken(portal, asker.answers):
                 now = perf_counter()
                 answered += 1
                 seconds, last = max(now - last, 1e-6), now
@@ -110,6 +112,15 @@ class ServerSummarizer:
                 f"{len(asker.left_out)} of {len(dialogues)} dialogues got no summary: {fname}{others} ({problem})",
                 "the same command asks for these alone again; the log names all that may have to leave the data",
             )
+
+
+def _taken(portal: BlockingPortal, answers: ObjectReceiveStream[Answer]) -> Iterator[Answer]:
+    """The answers of a stream that lives in the portal's thread, until it is closed."""
+    while True:
+        try:
+            yield portal.call(answers.receive)
+        except EndOfStream:
+            return
 
 
 def _summary(answer: Answer) -> Summary:

@@ -554,5 +554,5 @@ def test_killed_it_goes_on_and_asks_nothing_twice_with_no_key_among_its_argument
         asked, _ = serving.communicate()
     times = json.loads(asked)
     assert len(times) == rows
-    assert sum(times.values()) - rows <= 2  # those under way when it was killed: nobody had their answers
+    assert sum(times.values()) - rows <= 3  # one that was being written when it was killed, two under way
     assert len((tmp_path / "out.csv").read_text("utf-8").splitlines()) >= rows + 1
