@@ -21,9 +21,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.engines.huggingface import free_memory
 from dialsum_cli.generation.batching import run_batches
 from dialsum_cli.generation.decoding import Decoder
-from dialsum_cli.generation.engines import free_memory
 from dialsum_cli.generation.sampling import Sampling
 from dialsum_cli.models.kernels import fuse
 from dialsum_cli.models.loading import out_of_memory

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import read_submission
-from dialsum_cli.generation.engines import free_memory
+from dialsum_cli.engines.huggingface import free_memory
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import ChatPrompt
 from dialsum_cli.settings import BUNDLED

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoTokenizer
 
 from dialsum_cli.data.dialogues import read_dialogues
-from dialsum_cli.generation.engines import free_memory
+from dialsum_cli.engines.huggingface import free_memory
 from dialsum_cli.models.vocabulary import Vocabulary
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.results import PreflightResult, Result

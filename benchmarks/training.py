@@ -26,8 +26,8 @@ from tokenizers.models import WordLevel
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
 from dialsum_cli import processes
+from dialsum_cli.engines.huggingface import free_memory
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.generation.engines import free_memory
 from dialsum_cli.models.kernels import fuse
 from dialsum_cli.models.loading import LoadedModel, out_of_memory, quiet
 from dialsum_cli.models.planning import half, skeleton

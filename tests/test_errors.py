@@ -17,7 +17,7 @@ MADE_OF_AN_ERROR = {  # in whose words it is told, all of it or what matters of 
     ("data/records.py", "'…' line …: …"),
     ("data/submissions.py", "'…' … ('…')"),
     ("data/template.py", "'…' … ('…')"),
-    ("generation/shared.py", "…"),
+    ("engines/shared.py", "…"),
     ("prompts/__init__.py", "…: …"),
     ("tracking.py", "W&B: …"),
     ("workflows/ensemble.py", "'…' … ('…')"),

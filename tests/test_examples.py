@@ -14,7 +14,7 @@ from transformers import BartConfig, LlamaConfig, T5Config
 
 from dialsum_cli import registry
 from dialsum_cli.command import Commands
-from dialsum_cli.generation.choice import check_engine
+from dialsum_cli.engines.choice import check_engine
 from dialsum_cli.models.planning import choose_precision
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tiny_models import make_model
 
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.engines.huggingface import open_summarizer
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.generation.engines import open_summarizer
 from dialsum_cli.registry import resolve
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import PredictSettings

@@ -1,1 +1,1 @@
-"""Generation: batches, decoding, engines."""
+"""Generation: batches, and decoding in them."""

@@ -129,7 +129,7 @@ def _fits(version: str, wanted: str) -> bool:
 def generation() -> Iterator[DoctorRow]:
     """Load the bundled chat model, and let it write one summary."""
     from dialsum_cli.data.dialogues import read_dialogues
-    from dialsum_cli.generation.engines import open_summarizer
+    from dialsum_cli.engines.huggingface import open_summarizer
     from dialsum_cli.registry import resolve
     from dialsum_cli.reporter import QuietReporter
     from dialsum_cli.settings import BUNDLED, SummarizerSettings

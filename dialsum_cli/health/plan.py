@@ -246,7 +246,7 @@ def _sampled(
 def _prompt_lengths(
     checkpoint: "Checkpoint", dialogues: "Sequence[Dialogue]", options: SummarizerSettings
 ) -> list[int]:
-    from dialsum_cli.generation.engines import open_prompt
+    from dialsum_cli.engines.huggingface import open_prompt
     from dialsum_cli.models.loading import load_tokenizer
 
     prompt, most = open_prompt(checkpoint.spec, checkpoint.config, load_tokenizer(checkpoint), options)
@@ -254,7 +254,7 @@ def _prompt_lengths(
 
 
 def _examples(checkpoint: "Checkpoint", dialogues: "Sequence[Dialogue]", options: FinetuneSettings) -> "list[Example]":
-    from dialsum_cli.generation.engines import open_prompt
+    from dialsum_cli.engines.huggingface import open_prompt
     from dialsum_cli.models.loading import load_tokenizer
     from dialsum_cli.training.batches import make_examples
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from dialsum_cli import processes
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.generation.engines import HuggingFaceSummarizer
+from dialsum_cli.engines.huggingface import HuggingFaceSummarizer
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.models.loading import LoadedModel
 from dialsum_cli.reporter import Reporter

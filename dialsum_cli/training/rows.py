@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch.utils.data import Dataset
 
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.generation.engines import open_prompt
+from dialsum_cli.engines.huggingface import open_prompt
 from dialsum_cli.models.loading import LoadedModel
 from dialsum_cli.settings import GenerationSettings
 from dialsum_cli.training.batches import Example, make_examples

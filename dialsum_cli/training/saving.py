@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 
 from dialsum_cli import __version__, registry
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.engines.huggingface import open_summarizer
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.generation.engines import open_summarizer
 from dialsum_cli.metrics.scoring import Score
 from dialsum_cli.models.loading import LoadedModel, load
 from dialsum_cli.models.planning import half

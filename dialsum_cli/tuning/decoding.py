@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
-from dialsum_cli.generation.samples import elected
+from dialsum_cli.engines.huggingface import HuggingFaceSummarizer, open_summarizer
+from dialsum_cli.engines.samples import elected
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.models.loading import LoadedModel
 from dialsum_cli.registry import ModelSpec

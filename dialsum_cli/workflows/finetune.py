@@ -63,7 +63,7 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
 
 def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[ModelSpec], "Job"]:
     """The models, and what all of them share; whatever is wrong with either is said before hours of work."""
-    from dialsum_cli.generation.choice import tell_prompt
+    from dialsum_cli.engines.choice import tell_prompt
     from dialsum_cli.training.job import Job
     from dialsum_cli.training.methods import check_trainable
 

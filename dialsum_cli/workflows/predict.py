@@ -12,10 +12,10 @@ from dialsum_cli import processes, registry
 from dialsum_cli.data.dialogues import Dialogue, stream_dialogues, survey
 from dialsum_cli.data.template import order_of, read_layout
 from dialsum_cli.data.writing import Submission, check_output, open_submission
+from dialsum_cli.engines.choice import check_engine, open_engine, refuse, tell_prompt
+from dialsum_cli.engines.shared import led, resumed
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.fitness import Inspector
-from dialsum_cli.generation.choice import check_engine, open_engine, refuse, tell_prompt
-from dialsum_cli.generation.shared import led, resumed
 from dialsum_cli.long_dialogues import Chunked, Measuring, fits
 from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.models.baselines import BASELINES
@@ -168,7 +168,7 @@ def _resumed(engine: Engine, settings: PredictSettings, part: int) -> Summarizer
     if settings.num_samples is None:
         made: Summarizer = resumed(engine, SummaryStore(folder, ingredients))
     else:
-        from dialsum_cli.generation.samples import elected
+        from dialsum_cli.engines.samples import elected
 
         sampling = settings.num_samples, settings.temperature, settings.top_p, settings.seed
         made = elected(engine, sampling, folder, ingredients)
@@ -221,7 +221,7 @@ def _open_samples(settings: PredictSettings) -> Iterator[list[Submission]]:
 
 
 def _keep_samples(summarizer: Summarizer, dialogues: Sequence[Dialogue], kept: Sequence[Submission]) -> None:
-    from dialsum_cli.generation.samples import Elected
+    from dialsum_cli.engines.samples import Elected
 
     assert isinstance(summarizer, Elected), "`_check_sampling` lets nothing else keep samples"
     for number, submission in enumerate(kept):

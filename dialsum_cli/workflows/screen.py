@@ -9,9 +9,9 @@ from dialsum_cli import processes, registry
 from dialsum_cli.caches.downloads import Before, check_disk_limit, forget_downloads
 from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.data.submissions import write_submission
+from dialsum_cli.engines.choice import check_engine, open_engine, tell_prompt
+from dialsum_cli.engines.shared import led, resumed
 from dialsum_cli.errors import one_line
-from dialsum_cli.generation.choice import check_engine, open_engine, tell_prompt
-from dialsum_cli.generation.shared import led, resumed
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.metrics.statistics import LEVEL, compare, holm
 from dialsum_cli.models.baselines import BASELINES

@@ -14,7 +14,7 @@ def show_batch(settings: FinetuneSettings, reporter: Reporter | None = None) -> 
         RequestError: no such prompt or model; the data can't be read.
         DataError: an example has no token to train on, or its answer doesn't fit.
     """
-    from dialsum_cli.generation.engines import open_prompt
+    from dialsum_cli.engines.huggingface import open_prompt
     from dialsum_cli.models.loading import load_tokenizer, open_checkpoint
     from dialsum_cli.training.batches import IGNORED, StepSampler, collate, make_examples, micro_batches
     from dialsum_cli.training.methods import choose, own_tokens

@@ -16,7 +16,7 @@ def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter |
         RequestError: no such prompt or model; the data can't be read; the prompt doesn't fit into a model.
         DialsumError: a tokenizer can't be loaded, or its chat template not be used.
     """
-    from dialsum_cli.generation.engines import open_prompt
+    from dialsum_cli.engines.huggingface import open_prompt
     from dialsum_cli.models.loading import load_tokenizer, open_checkpoint
     from dialsum_cli.models.trained import as_trained
 

@@ -10,8 +10,8 @@ from dialsum_cli import registry
 from dialsum_cli.data.checks import check_data
 from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.data.submissions import columns_by_file
+from dialsum_cli.engines.choice import refuse, tell_prompt
 from dialsum_cli.errors import RequestError
-from dialsum_cli.generation.choice import refuse, tell_prompt
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.reporter import QuietReporter, Reporter

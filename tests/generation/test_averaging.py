@@ -11,7 +11,7 @@ from transformers import LlamaConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
-from dialsum_cli.generation.engines import open_summarizer
+from dialsum_cli.engines.huggingface import open_summarizer
 from dialsum_cli.generation.sampling import Sampling
 from dialsum_cli.models.loading import load
 from dialsum_cli.models.planning import batch_tokens

@@ -6,8 +6,8 @@ from tiny_models import make_model
 from tokenizers import decoders
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.engines.huggingface import HuggingFaceSummarizer
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.generation.engines import HuggingFaceSummarizer
 from dialsum_cli.models.automaton import START, korean_characters
 from dialsum_cli.models.loading import load
 from dialsum_cli.registry import resolve

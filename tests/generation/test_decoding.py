@@ -12,9 +12,9 @@ from tiny_models import make_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.engines.huggingface import HuggingFaceSummarizer
 from dialsum_cli.generation.cache import Layer, Slots
 from dialsum_cli.generation.decoding import CHECK_EVERY, Decoder
-from dialsum_cli.generation.engines import HuggingFaceSummarizer
 from dialsum_cli.generation.sampling import Sampling, SamplingProcessor
 from dialsum_cli.models.loading import load
 from dialsum_cli.models.planning import (

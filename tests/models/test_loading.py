@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import make_model
 from transformers import AutoConfig, LlamaConfig, MllamaConfig, MllamaForConditionalGeneration, T5Config, ViTConfig
 
+from dialsum_cli.engines.vllm import VllmSummarizer
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.generation.vllm import VllmSummarizer
 from dialsum_cli.models.loading import load, load_tokenizer, open_checkpoint
 from dialsum_cli.models.planning import choose_precision, computed_in, half, peak_bytes, skeleton, weight_bytes
 from dialsum_cli.models.preflight import preflight

@@ -7,7 +7,7 @@ from tiny_models import make_model
 
 from dialsum_cli import PredictSettings, TuneSettings, predict, tune
 from dialsum_cli.data.submissions import read_submission
-from dialsum_cli.generation.engines import open_summarizer
+from dialsum_cli.engines.huggingface import open_summarizer
 from dialsum_cli.models.trained import as_trained, save_options
 from dialsum_cli.registry import resolve
 from dialsum_cli.reporter import QuietReporter

@@ -11,7 +11,7 @@ from real_models import smollm2_folder
 from tiny_models import make_model
 
 from dialsum_cli.data.dialogues import read_dialogues
-from dialsum_cli.generation.engines import open_prompt
+from dialsum_cli.engines.huggingface import open_prompt
 from dialsum_cli.models.loading import load
 from dialsum_cli.registry import FULL, QLORA, resolve
 from dialsum_cli.reporter import QuietReporter

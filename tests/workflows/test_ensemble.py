@@ -351,7 +351,7 @@ def test_samples_are_chosen_from_as_an_ensemble_of_them_would(decodings, model):
 
 def test_samples_are_kept_and_not_drawn_again(decodings, monkeypatch):
     folder, chosen = decodings
-    from dialsum_cli.generation.engines import HuggingFaceSummarizer
+    from dialsum_cli.engines.huggingface import HuggingFaceSummarizer
 
     def never(*_):
         raise AssertionError("drawn again")

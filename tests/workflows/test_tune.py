@@ -22,9 +22,9 @@ from dialsum_cli import FinetuneSettings, PredictSettings, RequestError, TuneSet
 from dialsum_cli.command import parse
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import read_submission
+from dialsum_cli.engines.choice import check_engine
+from dialsum_cli.engines.huggingface import HuggingFaceSummarizer, open_summarizer
 from dialsum_cli.errors import DataError, DialsumError, MemoryShortError
-from dialsum_cli.generation.choice import check_engine
-from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.models.trained import as_trained, save_options
 from dialsum_cli.registry import FULL_SMALL, QLORA, resolve

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.generation.engines import HuggingFaceSummarizer
+from dialsum_cli.engines.huggingface import HuggingFaceSummarizer
+from dialsum_cli.engines.shared import resumed
 from dialsum_cli.generation.sampling import Sampling
-from dialsum_cli.generation.shared import resumed
 from dialsum_cli.metrics.mbr import choose
 from dialsum_cli.metrics.morphemes import Tokenizer, tokenizer
 from dialsum_cli.metrics.rouge import PreparedText

@@ -14,10 +14,10 @@ import torch
 from transformers import GenerationConfig
 
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.engines.answers import AnswerReader
+from dialsum_cli.engines.huggingface import open_prompt, own_code
+from dialsum_cli.engines.pacing import work_left
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.generation.answers import AnswerReader
-from dialsum_cli.generation.engines import open_prompt, own_code
-from dialsum_cli.generation.pacing import work_left
 from dialsum_cli.models.loading import Checkpoint, load_tokenizer, open_checkpoint, out_of_memory
 from dialsum_cli.models.planning import choose_precision, device, layers, skeleton
 from dialsum_cli.models.sources import fetch
@@ -28,7 +28,7 @@ from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import EngineSettings
 from dialsum_cli.summarizer import Batch, Decoding, Engine, ModelFacts, Summary
 
-PROCESSOR = "dialsum_cli.generation.vllm_processor:KoreanProcessor"
+PROCESSOR = "dialsum_cli.engines.vllm_processor:KoreanProcessor"
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
 

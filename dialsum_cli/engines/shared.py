@@ -22,7 +22,7 @@ from dialsum_cli.store import Resumed, SummaryStore, by_text, recall
 from dialsum_cli.summarizer import Batch, Engine, Summarizer, Summary
 
 if TYPE_CHECKING:
-    from dialsum_cli.generation.engines import HuggingFaceSummarizer
+    from dialsum_cli.engines.huggingface import HuggingFaceSummarizer
     from dialsum_cli.generation.sampling import Sampling
     from dialsum_cli.models.loading import LoadedModel
 
@@ -90,7 +90,7 @@ def led(workflow: Callable[P, R]) -> Callable[P, R]:
 def resumed(engine: Engine, store: SummaryStore, sampling: "Sampling | None" = None) -> Summarizer:
     """An engine whose summaries are kept: what the store has isn't made again, the rest by all that have the model.
 
-    With `sampling`, which transformers' engine alone takes, a text is that of all samples (`generation.samples`).
+    With `sampling`, which transformers' engine alone takes, a text is that of all samples (`engines.samples`).
     """
     return _Spread(engine, store, sampling) if isinstance(engine, _Shared) else Resumed(_made(engine, sampling), store)
 
@@ -98,7 +98,7 @@ def resumed(engine: Engine, store: SummaryStore, sampling: "Sampling | None" = N
 def _made(engine: Engine, sampling: "Sampling | None") -> Summarizer:
     if sampling is None:
         return engine
-    from dialsum_cli.generation.samples import Sampler
+    from dialsum_cli.engines.samples import Sampler
 
     return Sampler(cast("HuggingFaceSummarizer", engine), sampling)  # another engine is refused before it is opened
 
@@ -283,7 +283,7 @@ def _answer(task: _Ask, engine: "HuggingFaceSummarizer") -> None:
 
 def _load(task: _Open, reporter: Reporter, stack: ExitStack) -> tuple["HuggingFaceSummarizer", "LoadedModel"]:
     """The model in this process, once every process has it; nothing remains where one of them fails."""
-    from dialsum_cli.generation.engines import open_summarizer
+    from dialsum_cli.engines.huggingface import open_summarizer
 
     with ExitStack() as loading:
         with _all_or_none(reporter):

@@ -12,9 +12,9 @@ from anyio.abc import ObjectReceiveStream
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.engines.asking import KEY, Answer, Asker
+from dialsum_cli.engines.pacing import work_left
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.generation.asking import KEY, Answer, Asker
-from dialsum_cli.generation.pacing import work_left
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import clean_answer
 from dialsum_cli.registry import ModelSpec

@@ -3,8 +3,8 @@ import torch
 from tiny_models import make_model
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.engines.huggingface import HuggingFaceSummarizer, open_summarizer
 from dialsum_cli.errors import RequestError
-from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
 from dialsum_cli.generation.sampling import Sampling
 from dialsum_cli.registry import resolve
 from dialsum_cli.reporter import QuietReporter

@@ -15,8 +15,8 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedConfig, PreTrainedTokenizerBase
 
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.engines.answers import AnswerReader
 from dialsum_cli.errors import RequestError
-from dialsum_cli.generation.answers import AnswerReader
 from dialsum_cli.generation.averaging import averaged
 from dialsum_cli.generation.batching import run_batches
 from dialsum_cli.generation.decoding import Decoder
@@ -284,5 +284,6 @@ def free_memory() -> None:
 def own_code() -> str:
     """A hash of our own code that takes part in writing a summary: a checkout changes without its version changing."""
     root = Path(__file__).parent.parent
-    files = sorted(path for room in ("generation", "models", "prompts") for path in (root / room).glob("*.py"))
+    rooms = ("engines", "generation", "models", "prompts")
+    files = sorted(path for room in rooms for path in (root / room).glob("*.py"))
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in [*files, root / "text.py"])).hexdigest()

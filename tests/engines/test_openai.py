@@ -23,10 +23,10 @@ from misbehaving_server import misbehaving_server
 
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.engines.asking import LONGEST_PAUSE
+from dialsum_cli.engines.choice import check_engine, choose_engine, open_engine
+from dialsum_cli.engines.pacing import LONGEST, SHORTEST, Pace, backoff, retry_after
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.generation.asking import LONGEST_PAUSE
-from dialsum_cli.generation.choice import check_engine, choose_engine, open_engine
-from dialsum_cli.generation.pacing import LONGEST, SHORTEST, Pace, backoff, retry_after
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import BUNDLED, PredictSettings, ScreenSettings
 from dialsum_cli.store import Resumed, SummaryStore
@@ -407,7 +407,7 @@ def test_auto_tells_the_user_when_it_chose():
 
 def test_a_server_needs_no_torch():
     code = (
-        "import sys, dialsum_cli.generation.choice, dialsum_cli.generation.openai;"
+        "import sys, dialsum_cli.engines.choice, dialsum_cli.engines.openai;"
         "print([name for name in ('torch', 'transformers', 'pandas', 'openai') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from dialsum_cli import processes
+from dialsum_cli.engines.shared import open_shared
 from dialsum_cli.errors import MissingPartError, RequestError
-from dialsum_cli.generation.shared import open_shared
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import EngineSettings, GenerationSettings, Settings
@@ -26,7 +26,7 @@ Opened = AbstractContextManager[tuple[Engine, "LoadedModel | ModelFacts"]]
 def _hf(spec: ModelSpec, settings: EngineSettings, reporter: Reporter, *others: ModelSpec) -> Opened:
     if processes.count() > 1:
         return open_shared(settings, reporter, spec, *others)
-    from dialsum_cli.generation.engines import open_summarizer
+    from dialsum_cli.engines.huggingface import open_summarizer
 
     return open_summarizer(spec, settings, reporter, *others)
 
@@ -36,13 +36,13 @@ def _vllm(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -> Open
         raise MissingPartError(
             "vLLM is not installed", "pip install '.[vllm]' in an environment of its own (docs/scale.md)"
         )
-    from dialsum_cli.generation.vllm import open_vllm
+    from dialsum_cli.engines.vllm import open_vllm
 
     return open_vllm(spec, settings, reporter)
 
 
 def _openai(spec: ModelSpec, settings: EngineSettings, reporter: Reporter) -> Opened:
-    from dialsum_cli.generation.openai import open_served
+    from dialsum_cli.engines.openai import open_served
 
     return open_served(spec, settings, reporter)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-from dialsum_cli.generation.moving_rows import MovingRows
+from dialsum_cli.engines.moving_rows import MovingRows
 from dialsum_cli.models.vocabulary import Vocabulary
 
 

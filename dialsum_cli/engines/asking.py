@@ -11,8 +11,8 @@ from anyio import create_memory_object_stream, create_task_group, fail_after, sl
 from pydantic import BaseModel, Field, ValidationError
 
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.engines.pacing import Pace, backoff, retry_after
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.generation.pacing import Pace, backoff, retry_after
 from dialsum_cli.prompts import Prompt
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import EngineSettings

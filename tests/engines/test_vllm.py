@@ -14,11 +14,11 @@ from peft import LoraConfig, get_peft_model
 from tiny_models import make_model
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.engines.choice import choose_engine, open_engine
+from dialsum_cli.engines.huggingface import HuggingFaceSummarizer, open_summarizer
+from dialsum_cli.engines.moving_rows import MovingRows
+from dialsum_cli.engines.vllm import VllmSummarizer
 from dialsum_cli.errors import MissingPartError, RequestError
-from dialsum_cli.generation.choice import choose_engine, open_engine
-from dialsum_cli.generation.engines import HuggingFaceSummarizer, open_summarizer
-from dialsum_cli.generation.moving_rows import MovingRows
-from dialsum_cli.generation.vllm import VllmSummarizer
 from dialsum_cli.models.loading import load, open_checkpoint
 from dialsum_cli.models.vocabulary import KoreanLogitsProcessor, Vocabulary
 from dialsum_cli.registry import resolve

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from dialsum_cli import PredictSettings, RequestError, ScreenSettings
 from dialsum_cli.data.dialogues import Dialogue
+from dialsum_cli.engines.choice import check_engine
+from dialsum_cli.engines.shared import _check_alike, _News, deal, led, resumed
 from dialsum_cli.errors import DialsumError
-from dialsum_cli.generation.choice import check_engine
-from dialsum_cli.generation.shared import _check_alike, _News, deal, led, resumed
 from dialsum_cli.store import Resumed, SummaryStore
 from dialsum_cli.summarizer import Batch, Summary
 
