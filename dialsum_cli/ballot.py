@@ -25,6 +25,8 @@ def systems(result: EnsembleResult) -> Table:
     if whole := result.score:
         style = "green" if result.verdict == "ensemble" else "yellow"
         table.add(None, "ensemble", *_scored(whole.final_score, whole.ci95), *[None] * 6, style=style)
+    for name, final_score in result.floor.items():
+        table.add(None, f"({name})", f"{final_score:.2f}", *[None] * 7, style="dim")
     if result.decided_by_order:
         rows = f"{result.decided_by_order} row{'s' * (result.decided_by_order > 1)}"
         line = f"In {rows} several summaries were agreed with equally: the better system's stands."

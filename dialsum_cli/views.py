@@ -137,10 +137,14 @@ def _(result: FinetuneResult) -> Table:
             table.notes.append((f"{short(run.model)} failed: {run.error}", "red"))
             continue
         gain = run.after.final_score - run.before.final_score
+        below = run.after.final_score < max(result.floor.values())
         table.add(
-            short(run.model), _number(run.before.final_score, 2), _number(run.after.final_score, 2),
-            _interval(run.after.ci95), f"{gain:+.2f}", _number(run.train_seconds, 0),
+            short(run.model) + ("\nbelow the floor" if below else ""), _number(run.before.final_score, 2),
+            _number(run.after.final_score, 2), _interval(run.after.ci95), f"{gain:+.2f}",
+            _number(run.train_seconds, 0), style="yellow" if below else "",
         )  # fmt: skip
+    for name, final_score in result.floor.items():
+        table.add(f"({name})", None, _number(final_score, 2), *[None] * 3, style="dim")
     return table
 
 

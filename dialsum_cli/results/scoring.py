@@ -196,6 +196,8 @@ class EnsembleResult(Result):
     ties: int | None = None
     losses: int | None = None
     signature: str | None = None
+    floor: dict[str, float] = {}
+    """Of what needs no model, its final score; empty without a gold."""
 
     def records(self) -> Iterable[BaseModel]:
         """One row per system."""

@@ -88,10 +88,11 @@ class FinetuneRun(Result):
 
 
 class FinetuneResult(Result):
-    """What became of each model."""
+    """What became of each model; `floor`: the final score, on the same dialogues, of what needs no model."""
 
     runs: list[FinetuneRun]
     signature: str
+    floor: dict[str, float]
 
     @property
     def failed(self) -> bool:

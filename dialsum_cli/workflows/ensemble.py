@@ -13,7 +13,7 @@ from dialsum_cli.metrics.mbr import FINAL_SCORE, Choice, Weights, choose
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
 from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
 from dialsum_cli.metrics.rouge import PreparedText
-from dialsum_cli.metrics.scoring import Score, score_all
+from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, score_all
 from dialsum_cli.metrics.statistics import LEVEL, gain
 from dialsum_cli.reporter import QuietReporter, Reporter
 from dialsum_cli.results import EnsembleResult, EnsembleSystem, Scores
@@ -73,8 +73,12 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
         left_out=tally.left_out.total(),
     )
     if references:
-        [whole] = score_all([tally.chosen], references, refs=settings.refs, tokenizer=tokenizer, seed=settings.seed)
-        result = result.model_copy(update=_compared(whole, scores[preference[0]], settings, preference[0]))
+        whole, constant = score_all(
+            [tally.chosen, [CONSTANT_SENTENCE] * len(fnames)], references,
+            refs=settings.refs, tokenizer=tokenizer, seed=settings.seed,
+        )  # fmt: skip
+        compared = _compared(whole, scores[preference[0]], settings, preference[0])
+        result = result.model_copy(update=compared | {"floor": {"constant sentence": constant.final_score}})
     _warn(result, reporter)
     return result
 

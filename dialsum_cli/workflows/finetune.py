@@ -9,7 +9,7 @@ from dialsum_cli.data.checks import check_data
 from dialsum_cli.data.dialogues import facts_of, read_dialogues
 from dialsum_cli.data.submissions import columns_by_file
 from dialsum_cli.errors import DataError, DialsumError, RequestError, one_line
-from dialsum_cli.metrics.scoring import Scorer
+from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QuietReporter, Reporter
@@ -58,7 +58,8 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
             runs.append(FinetuneRun(model=spec.name, status="failed", error=line))
         if processes.is_first():
             forget_downloads(spec.name, spec.source, there, reporter)
-    return FinetuneResult(runs=runs, signature=job.scorer.signature)
+    constant = job.scorer.score([CONSTANT_SENTENCE] * len(job.dev))
+    return FinetuneResult(runs=runs, signature=constant.signature, floor={"constant sentence": constant.final_score})
 
 
 def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[ModelSpec], "Job"]:

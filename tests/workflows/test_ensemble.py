@@ -14,7 +14,7 @@ from dialsum_cli.data.dialogues import read_gold_dialogues
 from dialsum_cli.data.submissions import read_submission
 from dialsum_cli.errors import DataError
 from dialsum_cli.metrics.morphemes import tokenizer
-from dialsum_cli.metrics.scoring import Scorer
+from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer, score
 from dialsum_cli.reporter import QuietReporter
 from dialsum_cli.settings import BUNDLED
 
@@ -109,6 +109,9 @@ def test_two_bad_systems_outvote_a_good_one(files, rows, monkeypatch):
     assert result.p_value < 0.001
     assert [each.family for each in result.systems] == [1, 2, 2]
     assert result.systems[0].chosen == 0
+    constant = score([CONSTANT_SENTENCE] * len(rows), [row.references[:1] for row in rows])
+    assert result.floor == {"constant sentence": constant.final_score}
+    assert f"{constant.final_score:.2f}" in shown(result, monkeypatch)
     assert any("one family wins everything" in each and "b.csv', " in each for each in told.warnings)
     assert f"Do not ensemble: {result.gain:+.2f}" in shown(result, monkeypatch)
     assert "too few" not in shown(result.model_copy(update={"rows": 19}), monkeypatch)  # it is a loss, and no chance

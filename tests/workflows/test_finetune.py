@@ -13,8 +13,9 @@ import pytest
 from tiny_models import make_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.data.dialogues import read_dialogues, read_gold
 from dialsum_cli.errors import DialsumError, RequestError
+from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, score
 from dialsum_cli.models.trained import as_trained
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import ChatPrompt
@@ -86,6 +87,11 @@ def settings(place, model, **given):
     return FinetuneSettings(models=[str(model)], **(data | quick | given))
 
 
+def floor_of(path):
+    """What the constant sentence scores."""
+    return score([CONSTANT_SENTENCE] * 4, read_gold(str(path)).values()).final_score
+
+
 @pytest.fixture(scope="module")
 def tuned(place):
     """One adapter trained and merged in this process; the prompt's file and the base's working folder are gone."""
@@ -100,6 +106,7 @@ def tuned(place):
     prompt.unlink()
     (run,) = result.runs
     assert (run.status, run.error) == ("ok", None)
+    assert result.floor == {"constant sentence": floor_of(place / "dev.csv")}
     return run, reporter
 
 
