@@ -76,6 +76,9 @@ def main() -> None:
         for paths in (run, run["plan"] or {}):
             paths.pop("model"), paths.pop("run_dir", None)
         runs.append({"shape": name, "cap_gib": options["cap_gib"], **run})
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps({"device": device, "torch": torch.__version__, "runs": runs}, indent=1))
         if run["status"] != "ok":
             print(f"{name}: {run['error']}", flush=True)
             return
@@ -87,9 +90,6 @@ def main() -> None:
             f"{run['before']['final_score']:.2f} -> {run['after']['final_score']:.2f} {run['after']['ci95']}",
             flush=True,
         )
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps({"device": device, "torch": torch.__version__, "runs": runs}, indent=1))
 
     for shape in filter(None, arguments.shapes.replace("none", "").split(",")):
         with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:

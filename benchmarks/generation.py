@@ -358,6 +358,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of a real model, instead of random weights in one shape")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    if arguments.answers and not {*arguments.ways.split(",")} <= {"ours", "fused"}:
+        parser.error("--answers ends what ours and fused write, and nothing else: add --ways ours,fused")
     transformers.utils.logging.set_verbosity_error()
     shapes = [arguments.model.name] if arguments.model else arguments.shapes.split(",")
     for shape, precision in itertools.product(shapes, arguments.precisions.split(",")):

@@ -79,7 +79,9 @@ def predict(processes: int, work: Path, name: str, options: list[str]) -> tuple[
 def measure(processes: int, work: Path, rows: int, new_tokens: int) -> dict[str, Any]:
     """A run over all dialogues, and one over so few that it tells what the start alone takes."""
     options = ["--max-new-tokens", str(new_tokens)]
-    start, _ = predict(processes, work, f"start-{processes}", [*options, "--limit", str(2 * processes)])
+    few = [*options, "--limit", str(2 * processes)]
+    predict(processes, work, f"first-{processes}", few)  # compiles what the others then find
+    start, _ = predict(processes, work, f"start-{processes}", few)
     whole, result = predict(processes, work, f"all-{processes}", options)
     stores = [path.read_text("utf-8").splitlines() for path in (work / f"all-{processes}" / "summaries").iterdir()]
     kept = [line for lines in stores for line in map(json.loads, filter(None, lines)) if "summaries" in line]

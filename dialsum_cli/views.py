@@ -197,7 +197,8 @@ def _(result: CheckResult) -> Table:
         style = "red" if finding.kind == "fault" else "yellow"
         table.add(finding.kind, finding.rows, finding.what, "\n".join(finding.examples), style=style)
         table.notes.append((f"{finding.what}: {finding.remedy}", "dim"))
-    if result.length and result.train_length:
+    told = any(finding.check == "length" for finding in result.findings)
+    if result.length and result.train_length and not told:
         lengths = f"{result.length:.0f} characters a summary; the training summaries have {result.train_length:.0f}."
         table.notes.append((lengths, ""))
     table.notes.append(_verdict(result))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,12 @@ def _projected(model: PreTrainedModel, positions: Tensor) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all captures on a device: each stream costs a workspace of its own, which is never given back."""
+    return torch.cuda.Stream(device)
 
 
 @dataclass(slots=True)
@@ -79,7 +86,7 @@ class Decoder:
         self.ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=model.device)
         self.filler = torch.tensor(min(end_ids, default=0), device=model.device)  # of answers that have ended
         self.captures = model.device.type == "cuda"
-        self.stream = torch.cuda.Stream(model.device) if self.captures else None
+        self.stream = _stream(model.device) if self.captures else None
 
     @torch.inference_mode()
     def decode(

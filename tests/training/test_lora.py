@@ -34,13 +34,19 @@ def adapted(folder, recipe, precision):
 
 def gradients(model, *, autocast=False):
     torch.manual_seed(2)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        loss = model(input_ids=IDS, labels=IDS, use_cache=False).loss
+    ids = IDS.to(model.device)
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=autocast):
+        loss = model(input_ids=ids, labels=ids, use_cache=False).loss
     loss.backward()
     found = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
     assert found
     assert {each.dtype for each in found.values()} == {torch.float32}
     return loss.item(), found
+
+
+def recomputing(model):
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
@@ -58,8 +64,7 @@ def test_loss_and_gradients_are_those_of_peft_with_the_same_dropout(
         if ours:
             quicken(model)
         if checkpointing:
-            with warnings.catch_warnings(action="ignore", category=FutureWarning):
-                model.gradient_checkpointing_enable({"use_reentrant": False})
+            recomputing(model)
         found.append(gradients(model))
     (loss, theirs), (our_loss, our) = found
     assert our_loss == pytest.approx(loss, abs=1e-6)
@@ -68,16 +73,23 @@ def test_loss_and_gradients_are_those_of_peft_with_the_same_dropout(
         torch.testing.assert_close(our[name], gradient, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("family", ["llama", "qwen"])  # qwen's linear layers have biases
 @pytest.mark.parametrize("precision", ["bf16", "fp32", "nf4"])
-def test_under_autocast_no_gradient_is_further_from_the_exact_one_than_pefts(tmp_path, family, precision):
+def test_under_autocast_no_gradient_is_further_from_the_exact_one_than_pefts(
+    tmp_path, family, precision, checkpointing, device
+):
     folder = make_model(tmp_path / family, family)
     recipe = replace(QLORA, lora_dropout=0.0)
     exact = gradients(adapted(folder, recipe, precision).float() if precision == "bf16" else
                       adapted(folder, recipe, precision))[1]  # fmt: skip
     theirs = gradients(adapted(folder, recipe, precision), autocast=True)[1]
     model = adapted(folder, recipe, precision)
+    assert model.device.type == device
     quicken(model)
+    if checkpointing:
+        recomputing(model)
     ours = gradients(model, autocast=True)[1]
 
     def error(found):
