@@ -1,4 +1,4 @@
-"""What several rooms know about Korean dialogue text: tags, scripts, turns and sentence ends."""
+"""What several rooms know about Korean dialogue text: tags, scripts and sentence ends."""
 
 from collections import Counter
 
@@ -21,10 +21,6 @@ _FOREIGN_LETTER = regex.compile(
     + r"|(?P<other>[\p{L}--\p{Script=Hangul}])",
     regex.VERSION1,
 )
-
-# A turn starts with a tag, or with a short name and a colon that belongs to no time (3:30) and no address (http://).
-_TAGGED_TURN = regex.compile(r"\s*(#[^#\s]+#)\s*:\s*(.*)")
-_NAMED_TURN = regex.compile(r"\s*([^\s:#][^:#]{0,19}?)\s*:(?![0-9]|//)\s*(.*)")
 
 _SENTENCE_END = regex.compile(r"[.!?…。！？][\p{Pe}\p{Pf}\"']*\s*\Z")
 
@@ -61,26 +57,6 @@ def foreign_scripts(text: str, dialogue: str = "") -> Counter[str]:
     copied = set(_FOREIGN_WORD.findall(TAG.sub(" ", dialogue)))
     words = (word for word in _FOREIGN_WORD.findall(TAG.sub(" ", text)) if word not in copied)
     return Counter(str(letter.lastgroup) for word in words for letter in _FOREIGN_LETTER.finditer(word))
-
-
-def turns(dialogue: str) -> list[tuple[str, str]]:
-    """The (speaker, text) pairs of a dialogue with one turn a line; blank lines are left out.
-
-    Where any line starts with a tag, tags alone name speakers (`그가 말했다: 가자` is speech), else short names do.
-    A line that names no speaker goes on with the turn before it; before the first turn its speaker is "".
-    """
-    lines = [line.strip() for line in dialogue.splitlines() if line.strip()]
-    pattern = _TAGGED_TURN if any(map(_TAGGED_TURN.match, lines)) else _NAMED_TURN
-    found: list[tuple[str, str]] = []
-    for line in lines:
-        if turn := pattern.match(line):
-            found.append((turn[1], turn[2]))
-        elif found:
-            speaker, text = found[-1]
-            found[-1] = (speaker, f"{text}\n{line}")
-        else:
-            found.append(("", line))
-    return found
 
 
 def ends_sentence(text: str) -> bool:
