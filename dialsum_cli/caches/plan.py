@@ -31,14 +31,12 @@ class Plan:
 
     Attributes:
         absent: what was named to keep, but is in no cache.
-        size: bytes of all items together.
         excess: bytes by which what stays is larger than it should be, because it has to stay.
     """
 
     deleted: tuple[Decision, ...] = ()
     kept: tuple[Decision, ...] = ()
     absent: tuple[str, ...] = ()
-    size: int = 0
     excess: int = 0
 
     @property
@@ -89,8 +87,8 @@ def make_plan(wishes: Wishes) -> Plan:
 def decide(items: Sequence[Item], reasons: Mapping[Path, str], wishes: Wishes, absent: Sequence[str] = ()) -> Plan:
     """The plan: what nothing speaks for goes, least recently used first as far as the size matters."""
     paths = {item.path for item in items}
-    size = total(item.census for item in items if item.inside not in paths)  # a part is counted with its whole
-    ledger, left, now = Ledger(), size, time()
+    left = total(item.census for item in items if item.inside not in paths)  # a part is counted with its whole
+    ledger, now = Ledger(), time()
     deleted: dict[Path, Decision] = {}
     kept = []
 
@@ -113,7 +111,7 @@ def decide(items: Sequence[Item], reasons: Mapping[Path, str], wishes: Wishes, a
             deleted[item.path] = Decision(item, freed, item.why or "nothing asks for it to stay")
     excess = max(left - wishes.max_size, 0) if wishes.max_size is not None else 0
     kept.sort(key=lambda decision: (-decision.bytes, decision.item.name))
-    return Plan(tuple(deleted.values()), tuple(kept), tuple(absent), size, excess)
+    return Plan(tuple(deleted.values()), tuple(kept), tuple(absent), excess)
 
 
 def _ago(seconds: float) -> str:
