@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from dialsum_cli import registry
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.results import CatalogueRow, ModelsResult
 from dialsum_cli.settings import ModelsSettings
 
@@ -14,7 +14,6 @@ def list_models(settings: ModelsSettings, reporter: Reporter | None = None) -> M
     Raises:
         UnknownModelError: there is no model of that name.
     """
-    reporter = reporter or QuietReporter()
     specs = [registry.resolve(settings.name)] if settings.name else registry.CATALOGUE.values()
     return ModelsResult(
         models=[
