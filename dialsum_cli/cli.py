@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+import dialsum_cli
 from dialsum_cli import __version__, console
 from dialsum_cli.command import Commands, command, run_program
 from dialsum_cli.reporter import Reporter
@@ -55,111 +56,83 @@ def dialsum(
 
 def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter) -> PromptsResult:
     """Print the text and token ids of the first prompt, control tokens marked, and end."""
-    from dialsum_cli.workflows.show_prompt import show_prompt
-
-    return show_prompt(settings, reporter)
+    return dialsum_cli.show_prompt(settings, reporter)
 
 
 def show_plan(settings: ScreenSettings | FinetuneSettings, reporter: Reporter) -> DoctorResult:
     """Tell what would be downloaded, and the disk, memory and minutes that it would take here, and end."""
-    from dialsum_cli.workflows.doctor import show_plan
-
-    return show_plan(settings, reporter)
+    return dialsum_cli.show_plan(settings, reporter)
 
 
 @command(ScreenSettings, launch=True, show_prompt=show_prompt, show_plan=show_plan)
 def screen(settings: ScreenSettings, reporter: Reporter) -> ScreenResult:
     """Rank models zero-shot on dialogues with known summaries, baselines beneath."""
-    from dialsum_cli.workflows.screen import screen
-
-    return screen(settings, reporter)
+    return dialsum_cli.screen(settings, reporter)
 
 
 def show_batch(settings: FinetuneSettings, reporter: Reporter) -> BatchesResult:
     """Print the first batch that would be trained on, trained tokens marked, and end."""
-    from dialsum_cli.workflows.show_batch import show_batch
-
-    return show_batch(settings, reporter)
+    return dialsum_cli.show_batch(settings, reporter)
 
 
 @command(FinetuneSettings, launch=True, show_batch=show_batch, show_plan=show_plan)
 def finetune(settings: FinetuneSettings, reporter: Reporter) -> FinetuneResult:
     """Train models on dialogues with summaries, and score them before and after."""
-    from dialsum_cli.workflows.finetune import finetune
-
-    return finetune(settings, reporter)
+    return dialsum_cli.finetune(settings, reporter)
 
 
 @command(PredictSettings, launch=True, show_prompt=show_prompt)
 def predict(settings: PredictSettings, reporter: Reporter) -> PredictResult:
     """Summarise dialogues into a submission file."""
-    from dialsum_cli.workflows.predict import predict
-
-    return predict(settings, reporter)
+    return dialsum_cli.predict(settings, reporter)
 
 
 @command(CheckSettings)
 def check(settings: CheckSettings, reporter: Reporter) -> CheckResult:
     """Tell whether a submission is fit to be handed in, and what is wrong with it."""
-    from dialsum_cli.workflows.check import check
-
-    return check(settings, reporter)
+    return dialsum_cli.check(settings, reporter)
 
 
 @command(ScoreSettings)
 def score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
     """Judge prediction files against a gold file by morpheme ROUGE."""
-    from dialsum_cli.workflows.score import score
-
-    return score(settings, reporter)
+    return dialsum_cli.score(settings, reporter)
 
 
 @command(EnsembleSettings)
 def ensemble(settings: EnsembleSettings, reporter: Reporter) -> EnsembleResult:
     """Choose, for each dialogue, the summary that the others agree with most, and tell whether that pays."""
-    from dialsum_cli.workflows.ensemble import ensemble
-
-    return ensemble(settings, reporter)
+    return dialsum_cli.ensemble(settings, reporter)
 
 
 @command(TuneSettings)
 def tune(settings: TuneSettings, reporter: Reporter) -> TuneResult:
     """Search for decoding or training options that score higher, and tell whether the best of them really do."""
-    from dialsum_cli.workflows.tune import tune
-
-    return tune(settings, reporter)
+    return dialsum_cli.tune(settings, reporter)
 
 
 @command(ReportSettings)
 def report(settings: ReportSettings, reporter: Reporter) -> ReportResult:
     """Lay runs side by side on one page, and keep an experiment log of them."""
-    from dialsum_cli.workflows.report import report
-
-    return report(settings, reporter)
+    return dialsum_cli.report(settings, reporter)
 
 
 @command(CacheCleanSettings)
 def cache_clean(settings: CacheCleanSettings, reporter: Reporter) -> CacheCleanResult:
     """Give back the disk that models and caches take, but for what is kept or needed: plan, show, ask, delete."""
-    from dialsum_cli.workflows.cache_clean import cache_clean
-
-    return cache_clean(settings, reporter)
+    return dialsum_cli.cache_clean(settings, reporter)
 
 
 @command(ModelsSettings)
 def models(settings: ModelsSettings, reporter: Reporter) -> ModelsResult:
     """List the catalogue of known models."""
-    from dialsum_cli.workflows.models import list_models
-
-    return list_models(settings, reporter)
+    return dialsum_cli.list_models(settings, reporter)
 
 
 @command(DoctorSettings)
 def doctor(settings: DoctorSettings, reporter: Reporter) -> DoctorResult:
     """Tell what on this machine works, what doesn't, and what to type about it; with --models, what they will take."""
-    from dialsum_cli.workflows.doctor import doctor
-
-    return doctor(settings, reporter)
+    return dialsum_cli.doctor(settings, reporter)
 
 
 def main() -> None:
