@@ -73,3 +73,6 @@ class QuietReporter:
 class _Silent:
     def advance(self, steps: int = 1) -> None:
         """Show nothing."""
+
+
+QUIET = QuietReporter()

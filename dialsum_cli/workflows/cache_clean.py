@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from dialsum_cli.caches.execute import execute
 from dialsum_cli.caches.plan import Decision, Wishes, make_plan
 from dialsum_cli.errors import RequestError, gigabytes
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import CacheCleanResult, CachedModel
 from dialsum_cli.settings import CacheCleanSettings, parse_bytes, parse_seconds
 
 
-def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) -> CacheCleanResult:
+def cache_clean(settings: CacheCleanSettings, reporter: Reporter = QUIET) -> CacheCleanResult:
     """Plan, show, confirm, delete.
 
     Raises:
@@ -18,7 +18,6 @@ def cache_clean(settings: CacheCleanSettings, reporter: Reporter | None = None) 
         RequestError: a folder that is no cache; a name to keep that can't be meant; a run whose base can't be read;
             `runs` names no folder; or the terminal's reporter finds nobody to confirm.
     """
-    reporter = reporter or QuietReporter()
     missing = [folder for folder in settings.runs if not folder.is_dir()]
     if missing and "runs" in settings.model_fields_set:
         raise RequestError(

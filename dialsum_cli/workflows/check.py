@@ -10,12 +10,12 @@ from dialsum_cli.data.suspect import read_suspect
 from dialsum_cli.data.template import order_of, read_layout
 from dialsum_cli.data.writing import Layout
 from dialsum_cli.fitness import Findings, Inspector
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import CheckResult
 from dialsum_cli.settings import CheckSettings
 
 
-def check(settings: CheckSettings, reporter: Reporter | None = None) -> CheckResult:
+def check(settings: CheckSettings, reporter: Reporter = QUIET) -> CheckResult:
     """Look for all that would lose a submission, and for what looks odd in it.
 
     One row suffices for a fault of the file or of its ids, and for an empty summary; what else is odd in a summary is a
@@ -25,7 +25,6 @@ def check(settings: CheckSettings, reporter: Reporter | None = None) -> CheckRes
     Raises:
         DataError: the submission can't be read at all; or the data, the training data or the template can't.
     """
-    reporter = reporter or QuietReporter()
     layout = read_layout(settings.template) if settings.template else None
     places = _places(settings, layout, reporter)
     inspector = Inspector(_usual(settings, reporter) if settings.train else None)

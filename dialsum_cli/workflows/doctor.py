@@ -8,32 +8,30 @@ from dialsum_cli.errors import RequestError
 from dialsum_cli.health.plan import Planned, plans, together
 from dialsum_cli.health.process import checks, examine
 from dialsum_cli.health.rows import Check
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import DoctorResult, DoctorRow
 from dialsum_cli.settings import DoctorSettings, FinetuneSettings, ScreenSettings
 
 
-def doctor(settings: DoctorSettings, reporter: Reporter | None = None) -> DoctorResult:
+def doctor(settings: DoctorSettings, reporter: Reporter = QUIET) -> DoctorResult:
     """Look at every part that dialsum rests on, and at what the models named will take.
 
     Raises:
         DataError: the data of a plan can't be read, or the training data have no summaries.
     """
-    reporter = reporter or QuietReporter()
     if settings.models:  # before anything is looked at
         read_dialogues(settings.data, columns=settings.columns, note=reporter.note)
         read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
     return _looked_at(settings, checks(settings), reporter)
 
 
-def show_plan(settings: ScreenSettings | FinetuneSettings, reporter: Reporter | None = None) -> DoctorResult:
+def show_plan(settings: ScreenSettings | FinetuneSettings, reporter: Reporter = QUIET) -> DoctorResult:
     """Tell what a command would download, and what it would take of this machine, with exactly its options.
 
     Raises:
         RequestError: something else than transformers is to run the models.
         DataError: the data can't be read, or lack the summaries that the command needs.
     """
-    reporter = reporter or QuietReporter()
     if isinstance(settings, ScreenSettings):
         if settings.served or settings.engine == "vllm":
             raise RequestError("--show-plan foretells what transformers takes of this machine", "leave it out")

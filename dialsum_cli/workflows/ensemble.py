@@ -15,7 +15,7 @@ from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
 from dialsum_cli.metrics.rouge import PreparedText
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, score_all
 from dialsum_cli.metrics.statistics import LEVEL, gain
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import EnsembleResult, EnsembleSystem, Scores
 from dialsum_cli.settings import EnsembleSettings
 
@@ -29,7 +29,7 @@ EVERYTHING = 0.95
 """Share of the rows from which on one family or system has won everything."""
 
 
-def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> EnsembleResult:
+def ensemble(settings: EnsembleSettings, reporter: Reporter = QUIET) -> EnsembleResult:
     """Write, for each dialogue, the summary of the files that the other ones agree with most.
 
     The rows are in the order of the gold, or of the first file where there is none. With a gold, equal utilities are
@@ -43,7 +43,6 @@ def ensemble(settings: EnsembleSettings, reporter: Reporter | None = None) -> En
         MissingPartError: Mecab isn't installed as it has to be.
         DialsumError: Mecab's dictionary is another one, or the output can't be written.
     """
-    reporter = reporter or QuietReporter()
     if settings.refs != "mean" and not settings.gold:
         raise RequestError(
             f"--refs {settings.refs} means nothing without --gold", "leave it out, or add --gold DEV.csv"

@@ -12,7 +12,7 @@ from dialsum_cli.errors import DataError, DialsumError, RequestError, one_line
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import DataCheckResult, DataFacts, FinetuneResult, FinetuneRun
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.tracking import Tracking
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dialsum")
 
 
-def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> FinetuneResult:
+def finetune(settings: FinetuneSettings, reporter: Reporter = QUIET) -> FinetuneResult:
     """Fine-tune each model and score it on dev before and after; one that fails does not stop the others.
 
     A run that was left unfinished is taken up again by the same command. The processes of an `accelerate launch` share
@@ -33,7 +33,7 @@ def finetune(settings: FinetuneSettings, reporter: Reporter | None = None) -> Fi
         RequestError: there is no such prompt, or a model that can't be fine-tuned.
         DataError: the training or dev data can't be read, lack summaries, or are others on another host.
     """
-    reporter = reporter if reporter and processes.is_first() else QuietReporter()
+    reporter = reporter if processes.is_first() else QUIET
     try:
         specs, job = _prepared(settings, reporter)
         processes.wait()

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 
 from dialsum_cli import registry
-from dialsum_cli.reporter import Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import CatalogueRow, ModelsResult
 from dialsum_cli.settings import ModelsSettings
 
 
-def list_models(settings: ModelsSettings, reporter: Reporter | None = None) -> ModelsResult:
+def list_models(settings: ModelsSettings, reporter: Reporter = QUIET) -> ModelsResult:
     """The catalogue, or one model of it.
 
     Raises:

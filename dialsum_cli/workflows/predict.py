@@ -21,7 +21,7 @@ from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.models.baselines import BASELINES
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import CheckResult, PredictResult
 from dialsum_cli.runs import new_folder, provenance, start_run
 from dialsum_cli.settings import PredictSettings, SummarizerSettings
@@ -34,7 +34,7 @@ PART = 4096  # dialogues in memory at a time: among so many, enough have about t
 
 
 @led
-def predict(settings: PredictSettings, reporter: Reporter | None = None) -> PredictResult:
+def predict(settings: PredictSettings, reporter: Reporter = QUIET) -> PredictResult:
     """Write one summary for each dialogue, in the order of the input or of the template, and check them.
 
     Memory doesn't grow with the data, but for 8 bytes a row, and for the summaries where a template has another order.
@@ -46,7 +46,6 @@ def predict(settings: PredictSettings, reporter: Reporter | None = None) -> Pred
             asked of what can't draw any, or other options given that the model would have to ignore.
         DialsumError: the model can't be loaded, the output not be written, or the data changed meanwhile.
     """
-    reporter = reporter or QuietReporter()
     check_engine(settings)
     read = [Path(each) for each in (settings.data, settings.template, settings.prompt) if each]
     check_output(settings.output, overwrite=settings.overwrite, read=read)

@@ -12,7 +12,7 @@ from dialsum_cli.metrics.differences import lowest
 from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.metrics.statistics import LEVEL, compare, difference_interval, holm
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.reports.folders import RunFolder, System, asked, files_of, read_run, remarks, systems_of
 from dialsum_cli.reports.log import read_log, rows_of, updated
 from dialsum_cli.reports.page import render
@@ -28,7 +28,7 @@ from dialsum_cli.runs import data_facts, write_atomically
 from dialsum_cli.settings import ReportSettings
 
 
-def report(settings: ReportSettings, reporter: Reporter | None = None) -> ReportResult:
+def report(settings: ReportSettings, reporter: Reporter = QUIET) -> ReportResult:
     """Write a page of runs, and with `markdown` their rows of an experiment log.
 
     Summaries that are still there are scored again, all by one ruler, and compared where they are of the same data.
@@ -40,7 +40,6 @@ def report(settings: ReportSettings, reporter: Reporter | None = None) -> Report
         MissingPartError: Mecab isn't installed as it has to be.
         DialsumError: Mecab's dictionary is another one, or a file can't be written.
     """
-    reporter = reporter or QuietReporter()
     if settings.markdown and settings.markdown.resolve() == settings.output.resolve():
         raise RequestError(f"'{settings.output}' can't be both page and log", "give --output another name")
     runs = [path for path in settings.run_dirs if path.name != "summaries" or (path / "settings.yaml").exists()]

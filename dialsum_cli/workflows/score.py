@@ -17,7 +17,7 @@ from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, agreement, other_items, score_all
 from dialsum_cli.metrics.statistics import LEVEL, Comparison, bootstrap_interval, compare, difference_interval, holm
 from dialsum_cli.metrics.verification import verify
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import (
     Diagnostics,
     ScoredItems,
@@ -39,7 +39,7 @@ TRACKED = Path("runs/score")
 """Where a tracked scoring keeps its W&B files: it has no run folder of its own."""
 
 
-def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreResult:
+def score(settings: ScoreSettings, reporter: Reporter = QUIET) -> ScoreResult:
     """Score each prediction file against the last file, the gold, joined by `fname`, and compare it with the first.
 
     Raises:
@@ -48,7 +48,6 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreRes
         MissingPartError: Mecab isn't installed as it has to be.
         DialsumError: Mecab's dictionary is another one; or a score is not what the package says (`verify`).
     """
-    reporter = reporter or QuietReporter()
     with tracked("score", TRACKED, settings, reporter) as tracker:
         result = _score(settings, reporter)
         _track(result, tracker)

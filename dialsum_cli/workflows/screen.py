@@ -17,7 +17,7 @@ from dialsum_cli.metrics.statistics import LEVEL, compare, holm
 from dialsum_cli.models.baselines import BASELINES
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import LeaderboardRow, PreflightResult, PreflightRow, ScreenResult
 from dialsum_cli.runs import Run, file_name, new_folder, provenance, start_run
 from dialsum_cli.settings import ScreenSettings, parse_bytes
@@ -39,7 +39,7 @@ class Entry:
 
 
 @led
-def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> ScreenResult:
+def screen(settings: ScreenSettings, reporter: Reporter = QUIET) -> ScreenResult:
     """Rank models zero-shot on dialogues with references, baselines beneath.
 
     A model that fails is a row with its error; the others still run. Summaries are kept under `output_dir/summaries`
@@ -50,7 +50,6 @@ def screen(settings: ScreenSettings, reporter: Reporter | None = None) -> Screen
         DataError: the data can't be read, or has no references; or the prompt can't be used.
         DialsumError: the run folder can't be written.
     """
-    reporter = reporter or QuietReporter()
     check_engine(settings)
     load_prompt(settings.prompt)  # before hours of work, not after
     dialogues = read_dialogues(

@@ -2,12 +2,12 @@
 
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import read_dialogues
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import BatchesResult, ShownBatch, ShownRow
 from dialsum_cli.settings import FinetuneSettings
 
 
-def show_batch(settings: FinetuneSettings, reporter: Reporter | None = None) -> BatchesResult:
+def show_batch(settings: FinetuneSettings, reporter: Reporter = QUIET) -> BatchesResult:
     """The first batch that each model would be given; only tokenizers are loaded, no weights.
 
     Raises:
@@ -19,7 +19,6 @@ def show_batch(settings: FinetuneSettings, reporter: Reporter | None = None) -> 
     from dialsum_cli.training.batches import IGNORED, StepSampler, collate, make_examples, micro_batches
     from dialsum_cli.training.methods import choose, own_tokens
 
-    reporter = reporter or QuietReporter()
     train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
     batches = []
     for name in settings.models:

@@ -4,12 +4,12 @@ from dialsum_cli import registry
 from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.errors import RequestError
 from dialsum_cli.prompts import load_prompt
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import PromptsResult, ShownPrompt
 from dialsum_cli.settings import PredictSettings, ScreenSettings
 
 
-def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter | None = None) -> PromptsResult:
+def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter = QUIET) -> PromptsResult:
     """The first dialogue as each model would get it; only tokenizers are loaded, no weights.
 
     Raises:
@@ -20,7 +20,6 @@ def show_prompt(settings: ScreenSettings | PredictSettings, reporter: Reporter |
     from dialsum_cli.models.loading import load_tokenizer, open_checkpoint
     from dialsum_cli.models.trained import as_trained
 
-    reporter = reporter or QuietReporter()
     load_prompt(settings.prompt)  # a typo is one, whatever the models are
     if settings.served:
         raise RequestError("a server keeps its token ids to itself: there is nothing to show", "leave --base-url out")

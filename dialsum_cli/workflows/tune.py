@@ -14,7 +14,7 @@ from dialsum_cli.engines.choice import refuse, tell_prompt
 from dialsum_cli.errors import RequestError
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.prompts import load_prompt
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import DataFacts, TunedStage, TuneResult, TuneTrial
 from dialsum_cli.runs import Run, claim, file_name, provenance, start_run
 from dialsum_cli.settings import (
@@ -51,7 +51,7 @@ ASIDE = {
 }
 
 
-def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult:
+def tune(settings: TuneSettings, reporter: Reporter = QUIET) -> TuneResult:
     """Try options for a model on one half of dev, and hold the best of them beside the starting point on the other.
 
     A search that was left unfinished is taken up again by the same command.
@@ -65,7 +65,6 @@ def tune(settings: TuneSettings, reporter: Reporter | None = None) -> TuneResult
     from dialsum_cli.models.loading import open_checkpoint
     from dialsum_cli.models.trained import OPTIONS, as_trained
 
-    reporter = reporter or QuietReporter()
     check_installed()
     _check(settings)
     spec = registry.resolve(settings.model)
