@@ -42,31 +42,6 @@ def measure(
         DialsumError: a single row does not fit into memory, or the checkpoints not on the disk.
         ElsewhereError: so it is in another process.
     """
-    plan = _agreed(processes.gathered(_measure(loaded, examples, recipe, settings, steps, folder, dev)))
-    apply(plan, loaded, steps)
-    return plan
-
-
-def _agreed(plans: Sequence[TrainingPlan]) -> TrainingPlan:
-    """The plan that suits every process: as much at once as fits in each, as long as the slowest takes."""
-    most = {
-        name: max(getattr(plan, name) for plan in plans)
-        for name in ("gradient_checkpointing", "minutes_an_epoch", "minutes")
-    }
-    memory = [plan.memory_bytes for plan in plans if plan.memory_bytes is not None]
-    least = min(plan.micro_batch_tokens for plan in plans)
-    return plans[0].model_copy(update=most | {"memory_bytes": max(memory, default=None), "micro_batch_tokens": least})
-
-
-def _measure(
-    loaded: LoadedModel,
-    examples: Sequence[Example],
-    recipe: Recipe,
-    settings: FinetuneSettings,
-    steps: Steps,
-    folder: Path,
-    dev: int,
-) -> TrainingPlan:
     model, cuda = loaded.model, loaded.model.device.type == "cuda"
     rows = steps.share(sorted(examples, key=lambda example: -example.width)[: recipe.batch_size])
     checkpointing = settings.gradient_checkpointing == "on"
@@ -118,7 +93,7 @@ def _measure(
             "`dialsum cache-clean`, fewer --keep-checkpoints, or another --output-dir",
         )
     epoch = seconds_per_token * sum(example.width for example in examples)
-    return TrainingPlan(
+    mine = TrainingPlan(
         model=loaded.spec.name,
         method=recipe.method,
         precision=loaded.precision,
@@ -133,6 +108,20 @@ def _measure(
         disk_bytes=disk,
         processes=processes.count(),
     )
+    plan = _agreed(processes.gathered(mine))
+    apply(plan, loaded, steps)
+    return plan
+
+
+def _agreed(plans: Sequence[TrainingPlan]) -> TrainingPlan:
+    """The plan that suits every process: as much at once as fits in each, as long as the slowest takes."""
+    most = {
+        name: max(getattr(plan, name) for plan in plans)
+        for name in ("gradient_checkpointing", "minutes_an_epoch", "minutes")
+    }
+    memory = [plan.memory_bytes for plan in plans if plan.memory_bytes is not None]
+    least = min(plan.micro_batch_tokens for plan in plans)
+    return plans[0].model_copy(update=most | {"memory_bytes": max(memory, default=None), "micro_batch_tokens": least})
 
 
 def _ballast(size: int, device: torch.device) -> torch.Tensor:
