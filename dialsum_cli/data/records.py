@@ -82,15 +82,15 @@ def raw_records(
     Raises:
         DataError: as `read_records`.
     """
-    with _told(path):
-        reader = _reader(path)
+    with told(path):
+        reader = reader_of(path)
         for record in islice(reader(path, columns, required), limit):
             _refuse_nul(path, record.line, record.values.items())
             yield record
 
 
 @contextmanager
-def _told(path: str | Path) -> Iterator[None]:
+def told(path: str | Path) -> Iterator[None]:
     """Why a file can't be read as an error of ours."""
     try:
         yield
@@ -111,7 +111,7 @@ def column_names(path: Path) -> list[str]:
         DataError: the file can't be read, or has none.
     """
     if path.suffix.lower() == ".csv" and path.is_file():
-        with _told(path), closing(_csv_rows(path)) as rows:
+        with told(path), closing(_csv_rows(path)) as rows:
             return _header(path, rows)
     first = next(read_records(path, {}, (), lambda message: None, limit=1), None)
     if first is None:
@@ -119,7 +119,8 @@ def column_names(path: Path) -> list[str]:
     return [*first.values]
 
 
-def _reader(path: str | Path) -> Callable[[str | Path, Mapping[str, str], Sequence[str]], Iterator[Record]]:
+def reader_of(path: str | Path) -> Callable[[str | Path, Mapping[str, str], Sequence[str]], Iterator[Record]]:
+    """What reads a file by its ending; raises DataError for a folder, and where nothing reads it."""
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     if named(path):
         return _read_hub

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
-from dialsum_cli.data.records import long_fields, raw_records
+from dialsum_cli.data.records import long_fields, raw_records, reader_of, told
 from dialsum_cli.data.template import INDEX
-from dialsum_cli.data.writing import SINKS, Layout
+from dialsum_cli.data.writing import Layout
 from dialsum_cli.errors import DataError
 
 Fault = Callable[[str, str], None]
@@ -44,17 +44,9 @@ def read_suspect(path: Path, layout: Layout | None, fault: Fault) -> Iterator[Ro
     Raises:
         DataError: there is no such file, or it can't be read at all.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except FileNotFoundError:
-        raise DataError(f"there is no file '{path}'", "check the path") from None
-    except IsADirectoryError:
-        raise DataError(f"'{path}' is a folder", "give a CSV, JSONL or Parquet file") from None
-    except OSError as error:
-        raise DataError(f"can't read '{path}': {error.strerror}", "check the path and its permissions") from None
-    if path.suffix.lower() not in SINKS:
-        raise DataError(f"'{path}' is neither .csv nor .jsonl nor .parquet", "give a file of one of these kinds")
+    reader_of(path)  # refuses folders, and files of another kind
+    with told(path), path.open("rb") as file:
+        head = file.read(4)
     if path.suffix.lower() != ".csv":
         yield from _read_strictly(path, layout or Layout(), fault)
     elif head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):

@@ -1,14 +1,13 @@
 """`dialsum ensemble`: choose among the summaries of several systems by minimum Bayes risk."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from dialsum_cli.data.dialogues import read_gold
 from dialsum_cli.data.submissions import align, check_ids, columns_by_file, read_submission, write_submission
 from dialsum_cli.data.writing import check_output
-from dialsum_cli.errors import DataError, RequestError
+from dialsum_cli.errors import RequestError
 from dialsum_cli.metrics.mbr import FINAL_SCORE, Choice, Weights, choose
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
 from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
@@ -90,7 +89,14 @@ def _read(settings: EnsembleSettings, reporter: Reporter) -> tuple[list[str], li
     if not settings.gold:
         first, summaries = systems[0]
         for path, others in systems[1:]:
-            check_ids(path, others.keys(), first, summaries.keys(), "beyond them", "give prediction files of the same dialogues")
+            check_ids(
+                path,
+                others.keys(),
+                first,
+                summaries.keys(),
+                "beyond them",
+                "give prediction files of the same dialogues",
+            )
         fnames = list(summaries)
         return fnames, [], [[each[fname] for fname in fnames] for _, each in systems]
     gold, *more = settings.gold
