@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.reports.charts import Bar, Bars, Curve, Point
@@ -34,13 +34,13 @@ def runs_page(result: ReportResult, folders: Sequence[RunFolder], lowest: Sequen
         lowest: the worst cases, by system.
     """
     names = [str(folder.path) for folder in folders]
-    provenance = [dict(_flat(folder.provenance)) for folder in folders]
+    provenance = [dict(flat(folder.provenance)) for folder in folders]
     return Page(
         f"dialsum report · {len(names)} run{'s' * (len(names) > 1)}",
         [
             Section("Runs", [_runs(result.runs), *map(Paragraph, result.notes)]),
             *(_board(data, [*systems]) for data, systems in groupby(result.systems, lambda each: each.data)),
-            Section("Settings", [*_side_by_side(names, [dict(_flat(run.settings)) for run in result.runs])]),
+            Section("Settings", [*_side_by_side(names, [dict(flat(run.settings)) for run in result.runs])]),
             *_curves(folders),
             *(section for folder in folders for section in _search(folder)),
             *map(_lowest, lowest),
@@ -126,14 +126,17 @@ def _side_by_side(names: Sequence[str], each: Sequence[Mapping[str, str]]) -> It
     yield Facts([(key, values.pop()) for key, values in found.items() if key not in differing])
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values as text, mappings within unfolded."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name} · ")
-        elif isinstance(value, list):
-            yield prefix + name, ", ".join(map(str, value)) or "–"
+            yield from flat(value, f"{prefix}{name} · ")
+        elif isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
+            yield from flat({f"{name} {number}": each for number, each in enumerate(value, 1)}, prefix)
+        elif isinstance(value, list | tuple) and value:
+            yield prefix + name, "\n".join(map(str, value))
         else:
-            yield prefix + name, "–" if value is None or value == {} else str(value)
+            yield prefix + name, "–" if value in (None, {}, [], ()) else str(value)
 
 
 def _curves(folders: Sequence[RunFolder]) -> Iterator[Section]:
@@ -159,20 +162,15 @@ def _search(folder: RunFolder) -> Iterator[Section]:
 
 
 def _lowest(system: Lowest) -> Section:
-    cards = [
-        Difference(
-            f"{case.fname} · {case.final_score:.1f}",
-            [(_reference(case, dialogue), case.reference), ("Summary", case.summary)],
-            context=dialogue.text,
-        )
-        for case, dialogue in system.cases
-    ]
+    cards = [card(case, len(dialogue.references), "Summary", dialogue.text) for case, dialogue in system.cases]
     return Section(f"Lowest {len(cards)} of {system.rows} · {system.model} · {system.run}", [Differences(cards)])
 
 
-def _reference(case: WorstCase, dialogue: Dialogue) -> str:
-    several = len(dialogue.references)
-    return f"Reference {case.reference_number}, the nearest of {several}" if several > 1 else "Reference"
+def card(case: WorstCase, references: int, name: str, dialogue: str, note: str = "") -> Difference:
+    """One of the lowest scores, beside the nearest of so many references."""
+    beside = f"Reference {case.reference_number}, the nearest of {references}" if references > 1 else "Reference"
+    texts = [(beside, case.reference), (name, case.summary)]
+    return Difference(f"{case.fname} · {case.final_score:.1f}", texts, note=note, context=dialogue)
 
 
 def _number(value: float | None) -> str | None:

@@ -10,7 +10,8 @@ from math import fsum
 from typing import NamedTuple
 
 from dialsum_cli.reports.charts import Bar, Bars, Histogram, Mark, Scatter
-from dialsum_cli.reports.page import Difference, Differences, Facts, Grid, Page, Paragraph, Section
+from dialsum_cli.reports.page import Differences, Facts, Grid, Page, Paragraph, Section
+from dialsum_cli.reports.runs import card, flat
 from dialsum_cli.results import ScoredItems, ScoreResult, SystemItems, SystemScore
 from dialsum_cli.scoreboard import FEW, findings, labels, p_value, too_few, verdict, verified
 from dialsum_cli.tables import Column, Table
@@ -54,7 +55,7 @@ def score_page(
             *_topics(result.items, systems, interval),
             *(_worst(system, result.items) for system in systems if system.items.worst),
         ],
-        footer=[Facts([("signature", result.signature), *_unfold(settings), *_unfold(provenance)])],
+        footer=[Facts([("signature", result.signature), *flat(settings), *flat(provenance)])],
     )
 
 
@@ -197,29 +198,14 @@ def _worst(system: _System, items: ScoredItems) -> Section:
     scores = system.items
     several = len(next(iter(items.references)))
     cards = [
-        Difference(
-            f"{case.fname} · {case.final_score:.1f}",
-            [(_reference(case.reference_number, several), case.reference), ("Prediction", case.summary)],
+        card(
+            case,
+            several,
+            "Prediction",
+            items.dialogues[case.index],
             note=f"R1 {scores.rouge1[case.index]:.1f} · R2 {scores.rouge2[case.index]:.1f}"
             f" · RL {scores.rougeL[case.index]:.1f} · row {case.index + 1} of the gold",
-            context=items.dialogues[case.index],
         )
         for case in scores.worst
     ]
     return Section(f"Lowest {len(cards)} of {system.score.n} · {system.name}", [Differences(cards)])
-
-
-def _reference(number: int, several: int) -> str:
-    return f"Reference {number}, the nearest of {several}" if several > 1 else "Reference"
-
-
-def _unfold(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _unfold(value, f"{prefix}{name} · ")
-        elif isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
-            yield from _unfold({f"{name} {number}": each for number, each in enumerate(value, 1)}, prefix)
-        elif isinstance(value, list | tuple) and value:
-            yield prefix + name, "\n".join(map(str, value))
-        else:
-            yield prefix + name, "–" if value in (None, {}, [], ()) else value
