@@ -11,6 +11,7 @@ from dialsum_cli import processes
 from dialsum_cli.errors import MemoryShortError
 from dialsum_cli.models.kernels import ready_attention
 from dialsum_cli.models.loading import LoadedModel, out_of_memory
+from dialsum_cli.models.planning import DTYPES, half
 from dialsum_cli.registry import Recipe
 from dialsum_cli.training.batches import AnswerLoss, Example, collate, micro_batches, padded_tokens
 from dialsum_cli.training.lora import quicken
@@ -34,9 +35,8 @@ class Steps:
         self.budget, self.warn = budget, warn
         self.pad_id: int = loaded.tokenizer.pad_token_id
         self.device = loaded.model.device
-        self.half = None  # the format of matrix products on a GPU, which adapters and trained weights in fp32 need told
-        if self.device.type == "cuda":
-            self.half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        # The format of matrix products on a GPU, which adapters and trained weights in fp32 need told.
+        self.half = DTYPES[half()] if self.device.type == "cuda" else None
         self.parameters = [each for each in loaded.model.parameters() if each.requires_grad]
 
     def share(self, rows: Sequence[Example]) -> Sequence[Example]:

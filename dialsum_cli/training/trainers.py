@@ -29,6 +29,7 @@ from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 from dialsum_cli import processes
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.models.loading import LoadedModel
+from dialsum_cli.models.planning import device
 from dialsum_cli.registry import Recipe
 from dialsum_cli.reporter import Reporter, Stage
 from dialsum_cli.runs import sync
@@ -73,7 +74,7 @@ class _Alone:
         AcceleratorState._reset_state()  # of the model before, as transformers does
         self.distributed_state = None
         self._n_gpu = 1  # several GPUs are for several processes, not for DataParallel's threads
-        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        return device()
 
 
 class _Arguments(_Alone, TrainingArguments):
