@@ -1,6 +1,5 @@
 """What `dialsum tune` shows: the trials, and whether the best of them is better than the starting point."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.text import Text
@@ -33,13 +32,9 @@ def trials(result: TuneResult) -> Table:
 
 def told(trial: TuneTrial, stage: TunedStage) -> str:
     """What a trial tried: the options that were searched for; of the starting point, that it is it."""
-    words = ", ".join(f"{name} {value(each)}" for name, each in searched(trial.options, stage).items())
+    searched = ((name, trial.options[name]) for name in stage.space)
+    words = ", ".join(f"{name} {value(each)}" for name, each in searched)
     return f"the starting point: {words}" if trial.number == 0 else words
-
-
-def searched(options: Mapping[str, Any], stage: TunedStage) -> dict[str, Any]:
-    """Of all options of a stage, those that were searched for."""
-    return {name: options[name] for name in stage.space}
 
 
 def value(option: Any) -> str:

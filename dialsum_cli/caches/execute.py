@@ -52,7 +52,8 @@ def execute(plan: Plan, note: Callable[[str], None]) -> Outcome:
     whole, and the next clean-up finds what it had moved. Clean-ups of one cache wait for each other.
     """
     deleted, failed, freed = [], [], 0
-    for root, group in groupby(sorted(plan.deleted, key=_root_of), key=lambda decision: decision.item.root):
+    by_root = sorted(plan.deleted, key=lambda decision: decision.item.root.path)  # stable: the plan's order stays
+    for root, group in groupby(by_root, key=lambda decision: decision.item.root):
         decisions = list(group)
         try:
             with _opened(root, note) as opened:
@@ -92,10 +93,6 @@ def _attempt(item: Item, opened: _Open, in_use: _InUse) -> tuple[int, str]:
         return _clear(item) if item.root.command else _delete(item, opened)
     except (_Refused, OSError, ValueError) as error:  # ValueError: a damaged repository beside it, scanned as well
         return 0, _reason(error)
-
-
-def _root_of(decision: Decision) -> Path:
-    return decision.item.root.path  # the sort is stable: within a root, the plan's order stays
 
 
 def _reason(error: Exception) -> str:

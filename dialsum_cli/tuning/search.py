@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DialsumError, MemoryShortError, RequestError, one_line
@@ -80,15 +80,10 @@ def leader(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda trial: (-1.0 if trial.value is None else trial.value, -trial.number))
 
 
-def changed(trial: Trial, start: Trial) -> dict[str, Any]:
-    """A trial's options that are not those of the starting point."""
-    return {name: value for name, value in trial.options.items() if value != start.options[name]}
-
-
 def _told(trials: Sequence[Trial], trial: Trial, value: float) -> str:
-    options = (
-        ", ".join(f"{name} {written(each)}" for name, each in changed(trial, trials[0]).items()) or "the starting point"
-    )
+    start = trials[0].options
+    changed = [f"{name} {written(each)}" for name, each in trial.options.items() if each != start[name]]
+    options = ", ".join(changed) or "the starting point"
     best = leader(trials)
     so_far = "" if best.number == trial.number else f"; the best so far is trial {best.number} with {best.value:.2f}"
     return f"trial {trial.number}: {value:.2f} with {options}{so_far}"

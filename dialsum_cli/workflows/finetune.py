@@ -13,7 +13,7 @@ from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QUIET, Reporter
-from dialsum_cli.results import DataCheckResult, DataFacts, FinetuneResult, FinetuneRun
+from dialsum_cli.results import DataFacts, FinetuneResult, FinetuneRun
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.tracking import Tracking
 
@@ -85,8 +85,8 @@ def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[Mode
     _check_launch(facts)
     scorer = Scorer([dialogue.references for dialogue in dev], seed=settings.seed)
     tracked = settings if processes.is_first() else settings.model_copy(update={"wandb": "off"})
-    if processes.is_first():
-        _show_checks(check_data(train, dev), reporter)
+    if processes.is_first() and (checks := check_data(train, dev)).findings:
+        reporter.preview(checks)
     kept = settings.output_dir / "summaries"
     return specs, Job(settings, train, dev, facts, scorer, Tracking(tracked, reporter), reporter, kept)
 
@@ -108,8 +108,3 @@ def _check_launch(facts: dict[str, DataFacts]) -> None:
         raise DataError(
             f"process {processes.number()} reads other data than the first one", "give all hosts the same files"
         )
-
-
-def _show_checks(checks: DataCheckResult, reporter: Reporter) -> None:
-    if checks.findings:
-        reporter.preview(checks)

@@ -102,7 +102,9 @@ def tune(settings: TuneSettings, reporter: Reporter = QUIET) -> TuneResult:
         start_run(folder, settings, claimed=True) as run,
         tracking.run(folder, label, config) as tracker,
     ):
-        run.write_json("provenance.json", _provenance(facts, checkpoint))
+        data, source = {name: fact.model_dump() for name, fact in facts.items()}, checkpoint.source
+        origin = provenance(data=data, model=checkpoint.spec.source, revision=source.revision)
+        run.write_json("provenance.json", origin)
         job = _Job(asked, checkpoint, seen, unseen, train, facts, run, tracking, tracker, reporter)
         stages: list[TunedStage] = []
         for stage, (start, space) in plans.items():
@@ -245,14 +247,6 @@ def _row(stage: StageName, trial: Trial) -> TuneTrial:
 
 def _plain(space: Space) -> dict[str, Any]:
     return {name: entry.model_dump() if isinstance(entry, Range) else entry for name, entry in space.items()}
-
-
-def _provenance(facts: Mapping[str, DataFacts], checkpoint: "Checkpoint") -> dict[str, object]:
-    return provenance(
-        data={name: fact.model_dump() for name, fact in facts.items()},
-        model=checkpoint.spec.source,
-        revision=checkpoint.source.revision,
-    )
 
 
 def _write(result: TuneResult, run: Run) -> None:
