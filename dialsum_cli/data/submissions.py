@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from dialsum_cli.data.dialogues import check_fname
 from dialsum_cli.data.records import read_records
-from dialsum_cli.data.writing import open_submission
 from dialsum_cli.errors import DataError, RequestError
 
 SHOWN = 3
@@ -92,10 +91,3 @@ def _some(fnames: Sequence[str]) -> str:
     """How many ids there are, and the first of them."""
     more = f" and {len(fnames) - SHOWN} more" if len(fnames) > SHOWN else ""
     return f"{len(fnames)} id{'s' * (len(fnames) > 1)}: {', '.join(fnames[:SHOWN])}{more}"
-
-
-def write_submission(path: Path, rows: Iterable[tuple[str, str]], *, overwrite: bool) -> str:
-    """Write `fname,summary` as CSV, JSONL or Parquet, under a temporary name first; returns the SHA-256."""
-    with open_submission(path, overwrite=overwrite) as submission:
-        submission.write(rows)
-    return submission.sha256

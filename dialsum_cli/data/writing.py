@@ -171,3 +171,10 @@ def open_submission(path: Path, layout: Layout | None = None, *, overwrite: bool
             submission.sink.close()
             file.seek(0)
             submission.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_submission(path: Path, rows: Iterable[tuple[str, str]], *, overwrite: bool) -> str:
+    """Write `fname,summary` as CSV, JSONL or Parquet, under a temporary name first; returns the SHA-256."""
+    with open_submission(path, overwrite=overwrite) as submission:
+        submission.write(rows)
+    return submission.sha256

@@ -11,7 +11,7 @@ from pathlib import Path
 from dialsum_cli import processes
 from dialsum_cli.caches.downloads import check_disk_limit
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.data.submissions import write_submission
+from dialsum_cli.data.writing import write_submission
 from dialsum_cli.engines.huggingface import free_memory, open_prompt, open_summarizer, peak_memory_gib
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.metrics.scoring import Score, Scorer

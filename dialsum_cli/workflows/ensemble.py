@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dialsum_cli.data.dialogues import read_gold
-from dialsum_cli.data.submissions import align, check_ids, columns_by_file, read_submission, write_submission
-from dialsum_cli.data.writing import check_output
+from dialsum_cli.data.submissions import align, check_ids, columns_by_file, read_submission
+from dialsum_cli.data.writing import check_output, write_submission
 from dialsum_cli.errors import RequestError
 from dialsum_cli.metrics.mbr import FINAL_SCORE, Choice, Weights, choose
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer

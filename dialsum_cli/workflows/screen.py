@@ -8,7 +8,7 @@ from statistics import fmean
 from dialsum_cli import processes, registry
 from dialsum_cli.caches.downloads import Before, check_disk_limit, forget_downloads
 from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
-from dialsum_cli.data.submissions import write_submission
+from dialsum_cli.data.writing import write_submission
 from dialsum_cli.engines.choice import check_engine, open_engine, tell_prompt
 from dialsum_cli.engines.shared import led, resumed
 from dialsum_cli.errors import one_line
