@@ -154,7 +154,7 @@ def _seconds_each(
     checkpoint: "Checkpoint", precision: str, options: SummarizerSettings, sample: "Sequence[Dialogue]", rows: int
 ) -> float:
     """What one of so many summaries takes: prefill and decoding at the rates of this machine."""
-    from dialsum_cli.models.planning import batch_tokens, free_bytes, peak_bytes, skeleton, stepped, weight_bytes
+    from dialsum_cli.models.planning import batch_tokens, free_bytes, skeleton, stepped, token_bytes, weight_bytes
     from dialsum_cli.models.planning import layers as depth_of
 
     config, prompts = checkpoint.config, _prompt_lengths(checkpoint, sample, options)
@@ -165,7 +165,7 @@ def _seconds_each(
     tokens = batch_tokens(config, precision, options, free)
     width = sum(prompts) / len(prompts) + options.max_new_tokens
     batches = max(1, -(-rows * width // tokens))
-    cached = rows * width / batches * (peak_bytes(config, precision, 2, 1, 1) - peak_bytes(config, precision, 1, 1, 1))
+    cached = rows * width / batches * token_bytes(config, precision)[0]
     rates = _rates(precision)
     body, head = _multiplied(skeleton(config))
     seconds = 2 * body * rows * (width - options.max_new_tokens) / (PREFILL * rates.operations)
@@ -179,7 +179,7 @@ def _seconds_each(
 def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoint: "Checkpoint") -> DoctorRow:
     """The least that training takes, a row at once with gradient checkpointing, and its time with all evaluations."""
     from dialsum_cli.data.submissions import columns_by_file
-    from dialsum_cli.models.planning import DTYPES, INNER_NAMES, skeleton, weight_bytes
+    from dialsum_cli.models.planning import DTYPES, inner, skeleton, weight_bytes
     from dialsum_cli.models.planning import layers as depth_of
     from dialsum_cli.training.methods import choose
     from dialsum_cli.training.planning import ADAM
@@ -197,10 +197,9 @@ def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoi
     parameters, weights = model.num_parameters(), weight_bytes(config, choices.precision)
     trained = parameters if recipe.method == "full" else _adapter_parameters(model, recipe.lora_r)
     state = trained * (4 + ADAM[recipe.optimizer]) + (0 if recipe.method == "full" else 4 * trained)
-    inner = next((size for key in INNER_NAMES if (size := getattr(text, key, None))), 4 * text.hidden_size)
     kept = (depth_of(config) or 0) * text.hidden_size * DTYPES[choices.computed_in].itemsize
     answers = max(len(example.answer_ids) for example in examples) * text.vocab_size * LOGIT_BYTES
-    memory = int(weights + state + longest * (kept + LAYER_BYTES * (2 * text.hidden_size + inner)) + answers)
+    memory = int(weights + state + longest * (kept + LAYER_BYTES * (2 * text.hidden_size + inner(config))) + answers)
     # Forward, gradients of what flows through frozen weights, and the forward once more: 2 operations each.
     operations = 6 * _multiplied(model)[0] * width * rows * recipe.num_epochs
     share = TRAINING_NF4 if choices.precision == "nf4" else TRAINING

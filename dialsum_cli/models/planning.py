@@ -138,7 +138,7 @@ def batch_tokens(
         return settings.batch_tokens
     if free is None:
         return CPU_TOKENS
-    cache, widest = _token_bytes(config, precision)
+    cache, widest = token_bytes(config, precision)
     free = int(FITS * free)
     if members > 1 or not stepped(config, settings):
         return max(1, min(MOST_TOKENS_GENERATE, free // ((members * cache + widest) * settings.num_beams)))
@@ -153,9 +153,9 @@ def peak_bytes(config: PreTrainedConfig, precision: str, tokens: int, num_beams:
     `computed` is how many tokens are computed at once; 0: all. For NF4 the one matrix that is being dequantised is
     counted as well.
     """
-    cache, widest = _token_bytes(config, precision)
+    cache, widest = token_bytes(config, precision)
     text = config.get_text_config(decoder=True)
-    dequantized = 2 * text.hidden_size * _inner(config) if precision == "nf4" else 0
+    dequantized = 2 * text.hidden_size * inner(config) if precision == "nf4" else 0
     computed = min(computed or tokens, tokens)
     return int(weight_bytes(config, precision) + (tokens * cache + computed * widest) * num_beams + dequantized)
 
@@ -167,13 +167,13 @@ def generation_bytes(config: PreTrainedConfig, precision: str, settings: Generat
     return peak_bytes(config, precision, tokens, settings.num_beams, computed)
 
 
-def _inner(config: PreTrainedConfig) -> int:
+def inner(config: PreTrainedConfig) -> int:
     """Width of the decoder's MLP."""
     text = config.get_text_config(decoder=True)
     return int(next((width for name in INNER_NAMES if (width := getattr(text, name, None))), 4 * text.hidden_size))
 
 
-def _token_bytes(config: PreTrainedConfig, precision: str) -> tuple[int, int]:
+def token_bytes(config: PreTrainedConfig, precision: str) -> tuple[int, int]:
     """Bytes that a token takes in the key-value cache, and while it is computed.
 
     Of the latter are counted what a prefill holds at its widest: attention with the keys and values repeated for each
@@ -184,5 +184,5 @@ def _token_bytes(config: PreTrainedConfig, precision: str) -> tuple[int, int]:
     head_size = getattr(text, "head_dim", None) or hidden // heads
     size = DTYPES[precision].itemsize
     cache = 2 * depth * (getattr(text, "num_key_value_heads", None) or heads) * head_size * size
-    widest = max(4 * heads * head_size, 3 * _inner(config)) + 3 * hidden
+    widest = max(4 * heads * head_size, 3 * inner(config)) + 3 * hidden
     return cache, widest * size + 4 * hidden
