@@ -81,27 +81,15 @@ class Scorer:
 
     Args:
         references: each item's references, as many for each item; iterated once.
-        refs: what several references make of a score: the `mean` over them, or, for each of the three, the `best`.
-        tokenizer: `mecab`, `char` or `eojeol`.
-        allow_other_dictionary: let Mecab use another dictionary than the one that scores are compared by.
         seed: decides the interval's resamples.
 
     Raises:
         DataError: an item has no reference, fewer or more than the first, or one without a word; it says which.
-        RequestError: there is no such tokenizer, or no such `refs`.
         MissingPartError: Mecab isn't installed as it has to be.
     """
 
-    def __init__(
-        self,
-        references: Iterable[Sequence[str]],
-        *,
-        refs: References = "mean",
-        tokenizer: str = "mecab",
-        allow_other_dictionary: bool = False,
-        seed: int = 42,
-    ) -> None:
-        self._ruler = _Ruler(refs, tokenizer_named(tokenizer, allow_other_dictionary=allow_other_dictionary), seed)
+    def __init__(self, references: Iterable[Sequence[str]], *, seed: int = 42) -> None:
+        self._ruler = _Ruler("mean", tokenizer_named(), seed)
         self._references = list(self._ruler.prepare(references))
         if not self._references:
             raise DataError("there is nothing to score", "give at least one item with its reference")
@@ -128,7 +116,13 @@ def score(
 ) -> Score:
     """Score one system, keeping nothing but 32 bytes an item: both may be iterators over millions of texts.
 
-    Arguments and errors are those of `Scorer` and its `score`.
+    Args:
+        refs: what several references make of a score: the `mean` over them, or, for each of the three, the `best`.
+        tokenizer: `mecab`, `char` or `eojeol`.
+        allow_other_dictionary: let Mecab use another dictionary than the one that scores are compared by.
+
+    Raises:
+        RequestError: there is no such tokenizer, or no such `refs`; or as `Scorer` and its `score`.
     """
     made = tokenizer_named(tokenizer, allow_other_dictionary=allow_other_dictionary)
     [result] = score_all([hypotheses], references, refs=refs, tokenizer=made, seed=seed)
