@@ -24,12 +24,6 @@ class KoreanProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM has an env
         self._open_ids: list[int] = []
         self._rows = MovingRows(self._build, device)
 
-    @classmethod
-    def validate_params(cls, sampling_params: Any) -> None:
-        """Refuse a request that gives one of the two without the other."""
-        if len({"dialogue", "open_ids"}.intersection(sampling_params.extra_args or {})) == 1:
-            raise ValueError("`dialogue` and `open_ids` belong together")
-
     def is_argmax_invariant(self) -> bool:
         """No: the likeliest token may be a forbidden one."""
         return False
