@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dialsum_cli.results import LEVEL as LEVEL
+from dialsum_cli.results import LEVEL
 
 _BLOCK = 1 << 14
 """Random numbers drawn at once, or one per item if that is more: enough to be fast, little beside the items."""

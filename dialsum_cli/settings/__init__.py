@@ -33,6 +33,7 @@ from dialsum_cli.settings.groups import (
 from dialsum_cli.settings.space import (
     DECODING,
     TRAINING,
+    Entry,
     Range,
     is_integer,
 )

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 from dialsum_cli.errors import RequestError
 from dialsum_cli.prompts import prompt_names
 from dialsum_cli.registry import Kind, Recipe
-from dialsum_cli.settings import Range
+from dialsum_cli.settings import Entry, Range
 
 Options = Mapping[str, Any]
-Entry = list[Any] | Range
 Space = Mapping[str, Entry]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dialsum_cli.errors import DialsumError, MissingPartError
-from dialsum_cli.settings import Range, is_integer
-from dialsum_cli.tuning.spaces import Entry, Options, Space, draw
+from dialsum_cli.settings import Entry, Range, is_integer
+from dialsum_cli.tuning.spaces import Options, Space, draw
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import yaml
 
 from dialsum_cli.metrics.scoring import Score
-from dialsum_cli.metrics.statistics import LEVEL, gain
-from dialsum_cli.results import Scores
+from dialsum_cli.metrics.statistics import gain
+from dialsum_cli.results import LEVEL, Scores
 from dialsum_cli.settings import FinetuneSettings, TrackingSettings, TuneSettings
 from dialsum_cli.tuning.spaces import Options
 

@@ -13,9 +13,9 @@ from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
 from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
 from dialsum_cli.metrics.rouge import PreparedText
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, score_all
-from dialsum_cli.metrics.statistics import LEVEL, gain
+from dialsum_cli.metrics.statistics import gain
 from dialsum_cli.reporter import QUIET, Reporter
-from dialsum_cli.results import EnsembleResult, EnsembleSystem, Scores
+from dialsum_cli.results import LEVEL, EnsembleResult, EnsembleSystem, Scores
 from dialsum_cli.settings import EnsembleSettings
 
 FAMILY = 60.0

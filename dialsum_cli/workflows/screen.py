@@ -13,12 +13,12 @@ from dialsum_cli.engines.choice import check_engine, open_engine, tell_prompt
 from dialsum_cli.engines.shared import led, resumed
 from dialsum_cli.errors import one_line
 from dialsum_cli.metrics.scoring import Score, Scorer
-from dialsum_cli.metrics.statistics import LEVEL, compare, holm
+from dialsum_cli.metrics.statistics import compare, holm
 from dialsum_cli.models.baselines import BASELINES
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QUIET, Reporter
-from dialsum_cli.results import LeaderboardRow, PreflightResult, PreflightRow, ScreenResult
+from dialsum_cli.results import LEVEL, LeaderboardRow, PreflightResult, PreflightRow, ScreenResult
 from dialsum_cli.runs import Run, file_name, new_folder, provenance, start_run
 from dialsum_cli.settings import ScreenSettings, parse_bytes
 from dialsum_cli.store import SummaryStore
