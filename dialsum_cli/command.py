@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from dialsum_cli import console, processes
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import Result
 from dialsum_cli.settings import BUNDLED, ENV_PREFIX, Settings, is_positional, owner_of
 
@@ -163,7 +163,7 @@ def execute(
                 f"`dialsum {settings.command()}` is work for one process, and this launch has {processes.count()}",
                 "type it without accelerate launch",
             )
-        reporter = console.TerminalReporter() if processes.is_first() else QuietReporter()
+        reporter = console.TerminalReporter() if processes.is_first() else QUIET
         result = run(settings, reporter)
         if own := [name for name in ("train", "dev", "data") if _is_bundled(settings, name)]:
             reporter.note(f"no --{' and no --'.join(own)}: dialogues that dialsum brings for trying things, not yours")

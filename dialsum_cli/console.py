@@ -17,7 +17,7 @@ from rich.text import Text
 from dialsum_cli.display import Passage, below, parts
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.markup import readable
-from dialsum_cli.reporter import QuietReporter, Stage
+from dialsum_cli.reporter import Reporter, Stage
 from dialsum_cli.results import (
     CacheCleanResult,
     CheckResult,
@@ -88,7 +88,7 @@ def interrupted(output_dir: Path | None = None) -> None:
     stderr.print(Text(f"Stopped.{kept}", "yellow"), soft_wrap=True)
 
 
-class TerminalReporter(QuietReporter):
+class TerminalReporter(Reporter):
     """Reports to the terminal, and to the log as well."""
 
     def note(self, message: str) -> None:
@@ -130,7 +130,7 @@ class TerminalReporter(QuietReporter):
         return Confirm.ask(Text(question), console=stderr, default=False)
 
 
-class _Bar:
+class _Bar(Stage):
     def __init__(self, progress: Progress, title: str, total: int) -> None:
         self.progress, self.task, self.done = progress, progress.add_task(title, total=total), 0
 

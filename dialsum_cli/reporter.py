@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from contextlib import contextmanager
 
 from dialsum_cli.results import Result
 
@@ -14,65 +13,41 @@ for _name in ("dialsum", "bitsandbytes"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
-class Stage(Protocol):
-    """One stretch of work whose progress is shown."""
+class Stage:
+    """One stretch of work whose progress is shown: by whoever overrides this."""
 
     def advance(self, steps: int = 1) -> None:
         """Count steps that are done."""
 
 
-class Reporter(Protocol):
-    """What a workflow tells while it works; the terminal shows it, a notebook stays quiet."""
+class Reporter:
+    """What a workflow tells while it works: to the log alone, as in a notebook; the terminal's shows it as well."""
 
     def note(self, message: str) -> None:
         """Tell something that the user may want to know."""
+        logger.info(message)
 
     def warn(self, message: str) -> None:
         """Tell something that the user should act on."""
+        logger.warning(message)
 
     def preview(self, result: Result) -> None:
         """Show what the result will be, before it is."""
 
-    def stage(self, title: str, total: int, unit: str) -> AbstractContextManager[Stage]:
+    @contextmanager
+    def stage(self, title: str, total: int, unit: str) -> Iterator[Stage]:
         """Show the progress of `total` steps, counted in `unit`, until the context is left."""
+        logger.info("%s: %d %s", title, total, unit)
+        yield Stage()
+        logger.info("%s: done", title)
 
     def confirm(self, question: str, flag: str) -> bool:
-        """Ask before something that can't be undone; where nobody can answer, `flag` would have said yes.
+        """Ask before something that can't be undone, and no where nobody is asked; `flag` would have said yes.
 
         Raises:
             RequestError: where there is no terminal to ask on.
         """
-
-
-class QuietReporter:
-    """Reports to the log alone; says yes to nothing."""
-
-    def note(self, message: str) -> None:
-        """Log it."""
-        logger.info(message)
-
-    def warn(self, message: str) -> None:
-        """Log it as a warning."""
-        logger.warning(message)
-
-    def preview(self, result: Result) -> None:
-        """Show nothing."""
-
-    @contextmanager
-    def stage(self, title: str, total: int, unit: str) -> Iterator[Stage]:
-        """Show no progress; log the start and the end."""
-        logger.info("%s: %d %s", title, total, unit)
-        yield _Silent()
-        logger.info("%s: done", title)
-
-    def confirm(self, question: str, flag: str) -> bool:
-        """No: nobody was asked."""
         return False
 
 
-class _Silent:
-    def advance(self, steps: int = 1) -> None:
-        """Show nothing."""
-
-
-QUIET = QuietReporter()
+QUIET = Reporter()

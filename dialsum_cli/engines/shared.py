@@ -16,7 +16,7 @@ from dialsum_cli import processes
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DialsumError, RequestError, one_line
 from dialsum_cli.registry import ModelSpec
-from dialsum_cli.reporter import QuietReporter, Reporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import EngineSettings
 from dialsum_cli.store import Resumed, SummaryStore, by_text, recall
 from dialsum_cli.summarizer import Batch, Engine, Summarizer, Summary
@@ -379,7 +379,7 @@ def _plain(error: Exception) -> DialsumError:
 
 
 @dataclass
-class _Remembering(QuietReporter):
+class _Remembering(Reporter):
     """Remembers warnings for the process that shows them."""
 
     warnings: list[str] = field(default_factory=list)

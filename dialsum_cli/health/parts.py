@@ -131,13 +131,13 @@ def generation() -> Iterator[DoctorRow]:
     from dialsum_cli.data.dialogues import read_dialogues
     from dialsum_cli.engines.huggingface import open_summarizer
     from dialsum_cli.registry import resolve
-    from dialsum_cli.reporter import QuietReporter
+    from dialsum_cli.reporter import QUIET
     from dialsum_cli.settings import BUNDLED, SummarizerSettings
     from dialsum_cli.summarizer import collect
 
     settings = SummarizerSettings.model_construct()  # the defaults, whatever variables say
     start = perf_counter()
-    with open_summarizer(resolve("tiny-llama"), settings, QuietReporter()) as (summarizer, loaded):
+    with open_summarizer(resolve("tiny-llama"), settings, QUIET) as (summarizer, loaded):
         loading = perf_counter() - start
         start = perf_counter()
         [summary] = collect(summarizer, read_dialogues(BUNDLED / "dev.csv", limit=1), lambda batch: None)
