@@ -1,14 +1,14 @@
 """`dialsum check`: whether a submission is fit to be handed in."""
 
 from array import array
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from typing import Any
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues, stream_dialogues, survey
 from dialsum_cli.data.submissions import columns_by_file
 from dialsum_cli.data.suspect import read_suspect
 from dialsum_cli.data.template import order_of, read_layout
-from dialsum_cli.data.writing import Layout
 from dialsum_cli.fitness import Findings, Inspector
 from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import CheckResult
@@ -26,12 +26,19 @@ def check(settings: CheckSettings, reporter: Reporter = QUIET) -> CheckResult:
         DataError: the submission can't be read at all; or the data, the training data or the template can't.
     """
     layout = read_layout(settings.template) if settings.template else None
-    places = _places(settings, layout, reporter)
-    inspector = Inspector(_usual(settings, reporter) if settings.train else None)
+    files = [settings.data, *filter(None, [settings.train])]
+    columns = columns_by_file(files, settings.columns, reporter.note)
+    data: dict[str, Any] = {"path": settings.data, "columns": columns[settings.data], "limit": settings.limit}
+    survey(**data, note=reporter.note)  # refuses repeated ids
+    places = {dialogue.fname: place for place, dialogue in enumerate(stream_dialogues(**data))}
+    if settings.template and layout:
+        mine = places
+        places = order_of(settings.template, layout, lambda: mine, settings.data, limit=settings.limit) or mine
+    inspector = Inspector(_usual(settings.train, columns[settings.train], reporter) if settings.train else None)
     found = Findings()
     lines = array("q", [0]) * len(places)
     rows = furthest = 0
-    with closing(_stream(settings)) as stream:
+    with closing(stream_dialogues(**data)) as stream:
         dialogues = _Dialogues(stream)
         for row in read_suspect(settings.submission, layout, found.add):
             rows += 1
@@ -67,34 +74,8 @@ def check(settings: CheckSettings, reporter: Reporter = QUIET) -> CheckResult:
     )
 
 
-def _files(settings: CheckSettings) -> list[str]:
-    return [settings.data, *filter(None, [settings.train])]
-
-
-def _columns(settings: CheckSettings) -> dict[str, dict[str, str]]:
-    return columns_by_file(_files(settings), settings.columns, lambda message: None)
-
-
-def _stream(settings: CheckSettings) -> Generator[Dialogue, None, None]:
-    return stream_dialogues(settings.data, columns=_columns(settings)[settings.data], limit=settings.limit)
-
-
-def _places(settings: CheckSettings, layout: Layout | None, reporter: Reporter) -> dict[str, int]:
-    """Where each id has to stand, from 0."""
-    columns = columns_by_file(_files(settings), settings.columns, reporter.note)
-    survey(
-        settings.data, columns=columns[settings.data], limit=settings.limit, note=reporter.note
-    )  # refuses repeated ids
-    places = {dialogue.fname: place for place, dialogue in enumerate(_stream(settings))}
-    if settings.template and layout:
-        return order_of(settings.template, layout, lambda: places, settings.data, limit=settings.limit) or places
-    return places
-
-
-def _usual(settings: CheckSettings, reporter: Reporter) -> Inspector:
-    assert settings.train is not None
-    columns = _columns(settings)[settings.train]
-    train = read_dialogues(settings.train, columns=columns, references=True, note=reporter.note)
+def _usual(path: str, columns: Mapping[str, str], reporter: Reporter) -> Inspector:
+    train = read_dialogues(path, columns=columns, references=True, note=reporter.note)
     inspector = Inspector()
     for dialogue in train:
         inspector.see(dialogue.fname, dialogue.references[0], dialogue.text)
