@@ -4,12 +4,12 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 from unicodedata import normalize
 
 from dialsum_cli.errors import RequestError
@@ -29,16 +29,6 @@ class Layout:
     summary: str = "summary"
     index: str | None = None
     start: int = 0
-
-
-class Sink(Protocol):
-    """What writes rows in one format."""
-
-    def write(self, rows: Iterable[Sequence[object]]) -> None:
-        """Write some more rows."""
-
-    def close(self) -> None:
-        """Write what is still to be written; the file itself stays open."""
 
 
 class _Csv:
@@ -88,7 +78,7 @@ class _Parquet:
             self._writer.close()
 
 
-SINKS: dict[str, type[_Csv] | type[_Jsonl] | type[_Parquet]] = {".csv": _Csv, ".jsonl": _Jsonl, ".parquet": _Parquet}
+SINKS: Mapping[str, type[_Csv | _Jsonl | _Parquet]] = {".csv": _Csv, ".jsonl": _Jsonl, ".parquet": _Parquet}
 
 
 @dataclass(slots=True)
@@ -97,7 +87,7 @@ class Submission:
 
     path: Path
     layout: Layout
-    sink: Sink
+    sink: _Csv | _Jsonl | _Parquet
     rows: int = 0
     sha256: str = field(default="", init=False)
 
