@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         """The sources in order of precedence; mistyped variables and keys are refused here."""
         assert isinstance(init_settings, InitSettingsSource)
         _check_environment()
-        path = init_settings.init_kwargs.get("config") or os.environ.get(f"{ENV_PREFIX}CONFIG")
+        path = init_settings.init_kwargs.get("config") or env_settings().get("config")
         values = _read_yaml(Path(path), cls) if path else {}
         return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values)
 
