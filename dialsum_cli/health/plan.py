@@ -48,7 +48,10 @@ def _foretold(settings: Planned) -> "list[tuple[str, Callable[[str, ModelSpec, C
         return [("screening", partial(_screening, settings))]
     if isinstance(settings, FinetuneSettings):
         return [("fine-tuning", partial(_finetuning, settings))]
-    screening = ScreenSettings.model_construct(data=settings.data, columns=settings.columns)
+    from dialsum_cli.data.submissions import columns_by_file
+
+    columns = columns_by_file((settings.data, settings.train), settings.columns, lambda message: None)
+    screening = ScreenSettings.model_construct(data=settings.data, columns=columns[settings.data])
     finetuning = FinetuneSettings.model_construct(train=settings.train, dev=settings.data, columns=settings.columns)
     return [*_foretold(screening), *_foretold(finetuning)]
 

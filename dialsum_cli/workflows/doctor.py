@@ -20,8 +20,9 @@ def doctor(settings: DoctorSettings, reporter: Reporter = QUIET) -> DoctorResult
         DataError: the data of a plan can't be read, or the training data have no summaries.
     """
     if settings.models:  # before anything is looked at
-        read_dialogues(settings.data, columns=settings.columns, note=reporter.note)
-        read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
+        columns = columns_by_file((settings.data, settings.train), settings.columns, reporter.note)
+        read_dialogues(settings.data, columns=columns[settings.data], note=reporter.note)
+        read_dialogues(settings.train, columns=columns[settings.train], references=True, note=reporter.note)
     return _looked_at(settings, checks(settings), reporter)
 
 
