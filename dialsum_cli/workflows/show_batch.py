@@ -2,6 +2,7 @@
 
 from dialsum_cli import registry
 from dialsum_cli.data.dialogues import read_dialogues
+from dialsum_cli.data.submissions import columns_by_file
 from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import BatchesResult, ShownBatch, ShownRow
 from dialsum_cli.settings import FinetuneSettings
@@ -19,7 +20,8 @@ def show_batch(settings: FinetuneSettings, reporter: Reporter = QUIET) -> Batche
     from dialsum_cli.training.batches import IGNORED, StepSampler, collate, make_examples, micro_batches
     from dialsum_cli.training.methods import choose, own_tokens
 
-    train = read_dialogues(settings.train, columns=settings.columns, references=True, note=reporter.note)
+    columns = columns_by_file((settings.train, settings.dev), settings.columns, reporter.note)
+    train = read_dialogues(settings.train, columns=columns[settings.train], references=True, note=reporter.note)
     batches = []
     for name in settings.models:
         checkpoint = open_checkpoint(registry.resolve(name))
