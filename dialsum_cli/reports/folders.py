@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dialsum_cli.errors import DataError
+from dialsum_cli.data.submissions import columns_by_file
+from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.results import DataFacts, FinetuneRun, PredictResult, Scores, ScreenResult, TuneResult
 from dialsum_cli.runs import file_name
 
@@ -181,7 +183,11 @@ class System:
     @property
     def gold_columns(self) -> Mapping[str, str]:
         """How the data's columns are renamed."""
-        return self.run.settings.get("columns") or {}
+        columns: Mapping[str, str] = self.run.settings.get("columns") or {}
+        files = [each for name in ("train", "data") if isinstance(each := self.run.settings.get(name), str)]
+        with suppress(RequestError):  # no file has one of them any more: reading says so
+            return columns_by_file({self.data.path: 1, **dict.fromkeys(files)}, columns, lambda message: None)[self.data.path]
+        return columns
 
     @property
     def label(self) -> str:
