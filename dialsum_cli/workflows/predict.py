@@ -47,7 +47,7 @@ def predict(settings: PredictSettings, reporter: Reporter = QUIET) -> PredictRes
         DialsumError: the model can't be loaded, the output not be written, or the data changed meanwhile.
     """
     check_engine(settings)
-    read = [Path(each) for each in (settings.data, settings.template, settings.prompt) if each]
+    read = [Path(each) for each in (settings.data, settings.template, settings.prompt) if each and Path(each).is_file()]
     check_output(settings.output, overwrite=settings.overwrite, read=read)
     served = settings.api_model if settings.served else None
     spec, *others = [registry.served(served)] if served else map(registry.resolve, settings.members)
