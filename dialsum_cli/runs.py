@@ -104,14 +104,18 @@ def data_facts(path: str | Path, rows: int) -> DataFacts:
 
 def provenance(**facts: object) -> dict[str, object]:
     """Where a result comes from: versions, machine, and whatever the command adds (data, models, signature)."""
-    versions = {"dialsum": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # the other of two packages, or an optional one: absent is what is recorded
-            continue
+    versions = {"dialsum": __version__, "python": platform.python_version(), **installed(*PACKAGES)}
     return {"created": datetime.now().astimezone().isoformat(timespec="seconds"), "versions": versions,
             "machine": {**_machine()}, **facts}  # fmt: skip
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """The versions of those of these packages that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _machine() -> Mapping[str, object]:

