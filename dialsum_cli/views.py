@@ -12,6 +12,7 @@ from dialsum_cli.results import (
     DataCheckResult,
     DoctorResult,
     FinetuneResult,
+    LengthsResult,
     ModelsResult,
     PredictResult,
     PreflightResult,
@@ -149,21 +150,25 @@ def _(result: FinetuneResult) -> Table:
 
 
 @as_table.register
-def _(result: DataCheckResult) -> Table:
+def _(result: LengthsResult) -> Table:
     table = Table(
-        [Column("Tokens of", "left"), Column("Texts", weight=2), Column("50 %", weight=4), Column("90 %", weight=5),
-         Column("99 %", weight=3), Column("Longest"), Column("Limit"), Column("Cut")],
-        title=f"Data · {result.train} dialogues to train on, {result.dev} to judge by",
+        [Column("Of", "left"), Column("Texts", weight=2), Column("50 %", weight=4), Column("90 %", weight=5),
+         Column("99 %", weight=3), Column("Longest"), Column("Limit"), Column("Over it")],
+        title=f"Tokens · {short(result.model)}",
     )  # fmt: skip
     for row in result.lengths:
-        style = "yellow" if row.cut else ""
-        table.add(row.what, row.texts, row.p50, row.p90, row.p99, row.max, row.limit, row.cut, style=style)
+        style = "yellow" if row.over else ""
+        table.add(row.what, row.texts, row.p50, row.p90, row.p99, row.max, row.limit, row.over, style=style)
+    return table
+
+
+@as_table.register
+def _(result: DataCheckResult) -> Table:
+    table = Table([])
     for finding in result.findings:
-        more = ", ..." if finding.count > len(finding.examples) else ""
-        line = f"{finding.what}: {finding.count} ({', '.join(finding.examples)}{more}). {finding.advice}"
-        table.notes.append((line, "yellow" if finding.severity == "warning" else ""))
-    if not result.findings:
-        table.notes.append(("No copies, no leaks from train into dev, no broken summaries.", "dim"))
+        more = ", ..." if finding.rows > len(finding.examples) else ""
+        line = f"{finding.what}: {finding.rows} ({', '.join(finding.examples)}{more}). {finding.remedy}"
+        table.notes.append((line, "yellow" if finding.kind == "warning" else ""))
     return table
 
 

@@ -2,13 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
 from typing import Literal
 from unicodedata import normalize
 
 from dialsum_cli.data.dialogues import Dialogue
-from dialsum_cli.results import DataCheckResult, DataFinding, TokenLengths
+from dialsum_cli.results import DataCheckResult, Finding
 from dialsum_cli.text import TAG
 
 PIECE = 5
@@ -27,47 +27,24 @@ SHORT = 3
 EXAMPLES = 3
 
 
-def check_data(
-    train: Sequence[Dialogue],
-    dev: Sequence[Dialogue],
-    *,
-    count_tokens: Callable[[str], int] | None = None,
-    max_dialogue_tokens: int | None = None,
-    max_summary_tokens: int | None = None,
-) -> DataCheckResult:
-    """What a user should know about training data; nothing is changed, and nothing refused.
-
-    Args:
-        train: dialogues to learn from.
-        dev: dialogues to judge by.
-        count_tokens: the tokens of a text as the model counts them; without it, there are no lengths.
-        max_dialogue_tokens: longer dialogues will be cut.
-        max_summary_tokens: longer summaries will be cut.
-    """
-    findings = [*_copies(train), *_leaks(train, dev)]
-    lengths = []
-    for split, dialogues in (("train", train), ("dev", dev)):
-        findings += _summaries(split, dialogues)
-        if count_tokens:
-            texts = (each.text for each in dialogues)
-            references = (reference for each in dialogues for reference in each.references)
-            lengths.append(_lengths(f"{split} dialogues", map(count_tokens, texts), max_dialogue_tokens))
-            lengths.append(_lengths(f"{split} summaries", map(count_tokens, references), max_summary_tokens))
-    return DataCheckResult(train=len(train), dev=len(dev), findings=findings, lengths=lengths)
+def check_data(train: Sequence[Dialogue], dev: Sequence[Dialogue]) -> DataCheckResult:
+    """What a user should know about dialogues to learn from and to judge by; nothing is changed, nothing refused."""
+    findings = [*_copies(train), *_leaks(train, dev), *_summaries("train", train), *_summaries("dev", dev)]
+    return DataCheckResult(findings=findings)
 
 
 def _found(
-    check: str, examples: Sequence[str], what: str, advice: str, severity: Literal["warning", "note"] = "warning"
-) -> Iterator[DataFinding]:
+    check: str, examples: Sequence[str], what: str, remedy: str, kind: Literal["warning", "note"] = "warning"
+) -> Iterator[Finding]:
     """A finding where there is one, with the first of its examples."""
     if examples:
-        yield DataFinding(
+        yield Finding(
             check=check,
-            severity=severity,
+            kind=kind,
             what=what,
-            count=len(examples),
+            rows=len(examples),
             examples=[*examples[:EXAMPLES]],
-            advice=advice,
+            remedy=remedy,
         )
 
 
@@ -76,7 +53,7 @@ def normalised(text: str) -> str:
     return re.sub(r"[\W_]+", "", normalize("NFKC", text).casefold())
 
 
-def _copies(train: Sequence[Dialogue]) -> Iterator[DataFinding]:
+def _copies(train: Sequence[Dialogue]) -> Iterator[Finding]:
     first: dict[str, str] = {}
     pairs = [(each.fname, first.setdefault(normalised(each.text), each.fname)) for each in train]
     examples = [f"{fname} = {earlier}" for fname, earlier in pairs if fname != earlier]
@@ -88,7 +65,7 @@ def _copies(train: Sequence[Dialogue]) -> Iterator[DataFinding]:
     )
 
 
-def _leaks(train: Sequence[Dialogue], dev: Sequence[Dialogue]) -> Iterator[DataFinding]:
+def _leaks(train: Sequence[Dialogue], dev: Sequence[Dialogue]) -> Iterator[Finding]:
     known = {normalised(each.text): each.fname for each in train}
     exact = {each.fname: known[text] for each in dev if (text := normalised(each.text)) in known}
     yield from _found(
@@ -136,7 +113,7 @@ def _nearest(train: Sequence[str], dev: Sequence[str]) -> list[tuple[float, int,
     return sorted(((share, index, other) for index, (share, other) in best.items()), reverse=True)
 
 
-def _summaries(split: str, dialogues: Sequence[Dialogue]) -> Iterator[DataFinding]:
+def _summaries(split: str, dialogues: Sequence[Dialogue]) -> Iterator[Finding]:
     empty, short, long, tags = [], [], [], []
     for each in dialogues:
         known = set(TAG.findall(each.text))
@@ -177,11 +154,3 @@ def _summaries(split: str, dialogues: Sequence[Dialogue]) -> Iterator[DataFindin
         f"{split} summaries with a tag that their dialogue lacks",
         "A model learns to invent people: mend the tags, or remove these rows.",
     )
-
-
-def _lengths(what: str, counts: Iterable[int], limit: int | None) -> TokenLengths:
-    """Percentiles by nearest rank: lengths that texts really have."""
-    ranked = sorted(counts)
-    p50, p90, p99, most = (ranked[ceil(share * len(ranked)) - 1] if ranked else 0 for share in (0.5, 0.9, 0.99, 1.0))
-    cut = None if limit is None else sum(count > limit for count in ranked)
-    return TokenLengths(what=what, texts=len(ranked), p50=p50, p90=p90, p99=p99, max=most, limit=limit, cut=cut)

@@ -36,12 +36,17 @@ class PromptIds:
     Attributes:
         ids: the token ids, BOS included.
         dialogue: what is in it of the dialogue: all of it but the outer blanks, or what was left.
-        shortened: whether something was left out.
+        whole: how many ids it would be with all of the dialogue.
     """
 
     ids: list[int]
     dialogue: str
-    shortened: bool = False
+    whole: int
+
+    @property
+    def shortened(self) -> bool:
+        """Whether something was left out."""
+        return self.whole > len(self.ids)
 
 
 class _SlotPrompt:
@@ -71,15 +76,15 @@ class _SlotPrompt:
         dialogue = dialogue.strip()  # some templates do; so the same dialogue is in all prompts
         ids = self._ids(dialogue)
         if max_tokens is None or len(ids) <= max_tokens:
-            return PromptIds(ids, dialogue)
+            return PromptIds(ids, dialogue, len(ids))
         text = _shorten(dialogue, lambda text: len(self._ids(text)) <= max_tokens)
-        ids = self._ids(text)
+        whole, ids = len(ids), self._ids(text)
         if len(ids) > max_tokens:
             raise RequestError(
                 f"the prompt takes {len(ids)} tokens without any dialogue, and only {max_tokens} are allowed",
                 "allow more input tokens, or use a shorter prompt: --prompt short",
             )
-        return PromptIds(ids, text, shortened=True)
+        return PromptIds(ids, text, whole)
 
     def pieces(self, prompt: PromptIds) -> list[Piece]:
         """The exact text of an encoded prompt, cut at its control tokens."""

@@ -186,7 +186,9 @@ class System:
         columns: Mapping[str, str] = self.run.settings.get("columns") or {}
         files = [each for name in ("train", "data") if isinstance(each := self.run.settings.get(name), str)]
         with suppress(RequestError):  # no file has one of them any more: reading says so
-            return columns_by_file({self.data.path: 1, **dict.fromkeys(files)}, columns, lambda message: None)[self.data.path]
+            return columns_by_file({self.data.path: 1, **dict.fromkeys(files)}, columns, lambda message: None)[
+                self.data.path
+            ]
         return columns
 
     @property

@@ -49,9 +49,9 @@ from dialsum_cli.results.screening import (
 from dialsum_cli.results.training import (
     BatchesResult,
     DataCheckResult,
-    DataFinding,
     FinetuneResult,
     FinetuneRun,
+    LengthsResult,
     ShownBatch,
     ShownRow,
     TokenLengths,

@@ -10,18 +10,18 @@ from dialsum_cli.results.base import Result
 
 
 class Finding(Result):
-    """One thing that is wrong with a submission, or odd in it.
+    """One thing that is wrong with a submission or with training data, or odd in it.
 
     Attributes:
         check: its name, as `missing_ids`.
-        kind: a fault makes the submission unfit; a warning doesn't.
+        kind: a fault makes the submission unfit; a warning doesn't; a note is to be looked at.
         rows: how many rows it was found in.
         examples: the first of them, by line and `fname`.
         remedy: what to do about it.
     """
 
     check: str
-    kind: Literal["fault", "warning"]
+    kind: Literal["fault", "warning", "note"]
     what: str
     rows: int
     examples: list[str]

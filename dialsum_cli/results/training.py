@@ -1,12 +1,14 @@
 """What `dialsum finetune` returns, and what it tells before the first step."""
 
 from collections.abc import Iterable
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel
 
 from dialsum_cli.results.base import Result, Scores
+from dialsum_cli.results.predicting import Finding
 
 
 class ShownRow(Result):
@@ -104,27 +106,8 @@ class FinetuneResult(Result):
         return self.runs
 
 
-class DataFinding(Result):
-    """Something about training data that the user should act on, or look at.
-
-    Attributes:
-        check: what was looked for: `duplicate`, `leak`, `near_leak`, `empty_summary`, `short_summary`, `long_summary`
-            or `unknown_tag`.
-        what: what was found, in words; `count` of these.
-        examples: the first few, by `fname`.
-        advice: what it does, and what to do.
-    """
-
-    check: str
-    severity: Literal["warning", "note"]
-    what: str
-    count: int
-    examples: list[str]
-    advice: str
-
-
 class TokenLengths(Result):
-    """How long texts are, in tokens: percentiles, the longest, and how many a limit cuts (None: there is none)."""
+    """How long texts are, in tokens: percentiles by nearest rank, the longest, and how many are over a limit."""
 
     what: str
     texts: int
@@ -133,16 +116,32 @@ class TokenLengths(Result):
     p99: int
     max: int
     limit: int | None
-    cut: int | None
+    over: int
+
+    @classmethod
+    def of(cls, what: str, counts: Iterable[int], limit: int | None) -> "TokenLengths":
+        """The lengths of so many tokens each."""
+        ranked = sorted(counts)
+        p50, p90, p99, most = (ranked[ceil(share * len(ranked)) - 1] for share in (0.5, 0.9, 0.99, 1.0))
+        over = 0 if limit is None else sum(count > limit for count in ranked)
+        return cls(what=what, texts=len(ranked), p50=p50, p90=p90, p99=p99, max=most, limit=limit, over=over)
+
+
+class LengthsResult(Result):
+    """What a model's limits mean for the data: its prompts are shortened to theirs, its summaries end at theirs."""
+
+    model: str
+    lengths: list[TokenLengths]
+
+    def records(self) -> Iterable[BaseModel]:
+        """One row per kind of text."""
+        return self.lengths
 
 
 class DataCheckResult(Result):
-    """What is to be known about training data before the first step; `train` and `dev` are numbers of dialogues."""
+    """What is to be known about training data before the first step."""
 
-    train: int
-    dev: int
-    findings: list[DataFinding]
-    lengths: list[TokenLengths]
+    findings: list[Finding]
 
     def records(self) -> Iterable[BaseModel]:
         """One row per finding."""

@@ -46,12 +46,14 @@ class Examples:
     """All examples of a data set; every reference of a dialogue is one.
 
     Attributes:
+        prompt_tokens: of each dialogue's prompt, had nothing been shortened.
         shortened: `fname` of the dialogues that did not fit and lost turns.
         long_answers: `fname` of those whose summary is longer than `max_new_tokens`, so that a prediction of its length
             would be cut.
     """
 
     items: list[Example]
+    prompt_tokens: list[int]
     shortened: list[str]
     long_answers: list[str]
 
@@ -73,9 +75,10 @@ def make_examples(
         DataError: a summary has no token to train on, or is so long that the model has no positions for it.
     """
     seq2seq = isinstance(prompt, EncoderPrompt)
-    examples, nothing = Examples([], [], []), prompt.answer_ids("")
+    examples, nothing = Examples([], [], [], []), prompt.answer_ids("")
     for dialogue in dialogues:
         encoded = prompt.encode(dialogue.text, max_prompt_tokens)
+        examples.prompt_tokens.append(encoded.whole)
         if encoded.shortened:
             examples.shortened.append(dialogue.fname)
         for reference in dialogue.references:

@@ -19,18 +19,19 @@ from dialsum_cli.models.loading import LoadedModel, download, open_checkpoint
 from dialsum_cli.models.preflight import download_bytes
 from dialsum_cli.models.trained import as_trained
 from dialsum_cli.prompts import load_prompt
+from dialsum_cli.prompts.chat import ChatPrompt, EncoderPrompt
 from dialsum_cli.registry import ModelSpec, Recipe
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.reports.page import render
 from dialsum_cli.reports.training import training_page
-from dialsum_cli.results import DataFacts, FinetuneRun, Scores, TrainingPlan
+from dialsum_cli.results import DataFacts, FinetuneRun, LengthsResult, Scores, TokenLengths, TrainingPlan
 from dialsum_cli.runs import Run, claim, file_name, provenance, start_run
 from dialsum_cli.settings import DiskSettings, FinetuneSettings, RecipeSettings, TrackingSettings, parse_bytes
 from dialsum_cli.store import Resumed, SummaryStore
 from dialsum_cli.summarizer import Engine
 from dialsum_cli.tracking import Tracker, Tracking, Training, run_config, training_label
 from dialsum_cli.training import planning
-from dialsum_cli.training.batches import Example, make_examples
+from dialsum_cli.training.batches import Example, Examples, make_examples
 from dialsum_cli.training.evaluation import Evaluator, judge, summarise
 from dialsum_cli.training.methods import choose, keep_gradients, prepare
 from dialsum_cli.training.saving import merge, save
@@ -127,6 +128,7 @@ class Job:
                 reporter.note(f"{spec.name}: {note}")
             prompt, most = open_prompt(spec, loaded.model.config, loaded.tokenizer, settings)
             examples = make_examples(self.train, prompt, most, settings.max_new_tokens)
+            self._show_lengths(spec, examples, prompt, (most, settings.max_new_tokens))
             self._tell(spec, examples.shortened, "dialogues were shortened to fit")
             self._tell(spec, examples.long_answers, "summaries are longer than --max-new-tokens: such would be cut")
             run.write_json("provenance.json", self._provenance(spec, loaded.revision, recipe))
@@ -203,6 +205,21 @@ class Job:
             recipe=asdict(recipe),
             metric=self.scorer.signature,
         )
+
+    def _show_lengths(
+        self, spec: ModelSpec, train: Examples, prompt: ChatPrompt | EncoderPrompt, limits: tuple[int | None, int]
+    ) -> None:
+        """How long prompts and summaries are, beside the limits of both."""
+        prompts, summaries = limits
+        dev = [prompt.encode(dialogue.text).whole for dialogue in self.dev]
+        references = [len(prompt.answer_ids(each)) for dialogue in self.dev for each in dialogue.references]
+        lengths = [
+            TokenLengths.of("train prompts", train.prompt_tokens, prompts),
+            TokenLengths.of("train summaries", [len(each.answer_ids) for each in train.items], summaries),
+            TokenLengths.of("dev prompts", dev, prompts),
+            TokenLengths.of("dev summaries", references, summaries),
+        ]
+        self.reporter.preview(LengthsResult(model=spec.name, lengths=lengths))
 
     def _tell(self, spec: ModelSpec, fnames: Sequence[str], what: str) -> None:
         if fnames:
