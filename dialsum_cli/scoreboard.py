@@ -38,7 +38,7 @@ def scores(result: ScoreResult) -> Table:
         below = system.final_score < floor
         table.add(
             name + ("\nbelow the floor" if below else ""), f"{system.final_score:.2f}",
-            f"{system.ci95[0]:.1f}–{system.ci95[1]:.1f}",
+            interval(system.ci95),
             *([f"{system.by_refs[other]:.2f}"] if several else []),
             *(_compared(system) if len(result.systems) > 1 else []),
             f"{system.rouge1:.2f}", f"{system.rouge2:.2f}", f"{system.rougeL:.2f}", f"{system.rouge_sum:.2f}",
@@ -93,6 +93,11 @@ def verdicts(result: ScoreResult) -> Iterator[Text]:
             f"{names[0]} is better than {names[1]} by {abs(system.difference):.2f} ({low:.2f} to {high:.2f}), "
             f"{p_is(system.p_value)}; {counts}."
         )
+
+
+def interval(ends: tuple[float, float] | None) -> str | None:
+    """A score's 95 % interval as it is printed."""
+    return None if ends is None else f"{ends[0]:.1f}–{ends[1]:.1f}"
 
 
 def p_value(value: float) -> str:

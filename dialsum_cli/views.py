@@ -21,7 +21,7 @@ from dialsum_cli.results import (
     ScreenResult,
     TrainingPlan,
 )
-from dialsum_cli.scoreboard import short
+from dialsum_cli.scoreboard import interval, short
 from dialsum_cli.tables import Column, Table
 
 
@@ -40,10 +40,6 @@ def _number(value: float | None, digits: int = 1) -> str | None:
 
 def _percent(share: float | None) -> str | None:
     return None if share is None else f"{100 * share:.0f}%"
-
-
-def _interval(interval: tuple[float, float] | None) -> str | None:
-    return None if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
 
 
 def _size(count: float) -> str:
@@ -76,7 +72,7 @@ def _(result: ScreenResult) -> Table:
         style = "yellow" if row.below_baseline else "dim" if row.kind == "baseline" else style
         table.add(
             row.rank, "\n".join([short(row.model), *marks]),
-            _number(row.final_score, 2), _interval(row.ci95),
+            _number(row.final_score, 2), interval(row.ci95),
             _number(row.rouge1), _number(row.rouge2), _number(row.rougeL),
             _percent(row.korean_ratio), _percent(row.tag_fidelity), row.truncated, row.empty,
             _number(row.dialogues_per_second), _number(row.peak_memory_gib), style=style,
@@ -141,7 +137,7 @@ def _(result: FinetuneResult) -> Table:
         below = run.after.final_score < max(result.floor.values())
         table.add(
             short(run.model) + ("\nbelow the floor" if below else ""), _number(run.before.final_score, 2),
-            _number(run.after.final_score, 2), _interval(run.after.ci95), f"{gain:+.2f}",
+            _number(run.after.final_score, 2), interval(run.after.ci95), f"{gain:+.2f}",
             _number(run.train_seconds, 0), style="yellow" if below else "",
         )  # fmt: skip
     for name, final_score in result.floor.items():
@@ -220,7 +216,7 @@ def _(result: ReportResult) -> Table:
     for run in result.runs:
         command = run.command if run.finished else f"{run.command}\nunfinished"
         table.add(
-            run.folder, command, short(run.model), _number(run.final_score, 2), _interval(run.ci95),
+            run.folder, command, short(run.model), _number(run.final_score, 2), interval(run.ci95),
             run.data and run.data.rows, style="" if run.finished else "yellow",
         )  # fmt: skip
     table.notes += [(note, "yellow") for note in result.notes]

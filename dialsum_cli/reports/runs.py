@@ -13,7 +13,7 @@ from dialsum_cli.reports.folders import RunFolder
 from dialsum_cli.reports.page import Block, Difference, Differences, Facts, Grid, Page, Paragraph, Section
 from dialsum_cli.reports.tuning import tuning_page
 from dialsum_cli.results import ReportedRun, ReportedSystem, ReportResult, TuneResult, WorstCase
-from dialsum_cli.scoreboard import FEW, p_value
+from dialsum_cli.scoreboard import FEW, interval, p_value
 from dialsum_cli.tables import Column, Table
 
 
@@ -60,7 +60,7 @@ def _runs(runs: Iterable[ReportedRun]) -> Table:
         data = f"{run.data.rows} of {PurePath(run.data.path).name}" if run.data else None
         table.add(
             run.folder, command, run.created[:16].replace("T", " "), run.model, data, _number(run.final_score),
-            _interval(run.ci95), style="" if run.finished else "yellow",
+            interval(run.ci95), style="" if run.finished else "yellow",
         )  # fmt: skip
     return table
 
@@ -175,7 +175,3 @@ def card(case: WorstCase, references: int, name: str, dialogue: str, note: str =
 
 def _number(value: float | None) -> str | None:
     return None if value is None else f"{value:.2f}"
-
-
-def _interval(interval: tuple[float, float] | None) -> str | None:
-    return None if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"

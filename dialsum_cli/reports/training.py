@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from dialsum_cli.reports.charts import Curve, Mark
 from dialsum_cli.reports.page import Facts, Grid, Page, Section
-from dialsum_cli.results import FinetuneRun
+from dialsum_cli.results import FinetuneRun, Scores
+from dialsum_cli.scoreboard import interval
 from dialsum_cli.tables import Column, Table
 
 
@@ -26,16 +27,7 @@ def training_page(run: FinetuneRun, history: Sequence[Mapping[str, float]], *, s
         Curve("final_score on dev", {"final_score": [*before, *line("final_score")]}, "step", "final_score", best),
         Curve("Learning rate", {"learning rate": rates}, "step", "rate x 10,000", best),
     ]
-    table = Table(
-        [Column("", "left"), Column("Final"), Column("95 %"), Column("R1"), Column("R2"), Column("RL")],
-        title="Scores on dev",
-        caption=signature,
-    )
-    for name, scores in (("before", run.before), ("after", run.after)):
-        if scores:
-            low, high = scores.ci95
-            values = (scores.rouge1, scores.rouge2, scores.rougeL)
-            table.add(name, f"{scores.final_score:.2f}", f"{low:.1f}–{high:.1f}", *(f"{value:.2f}" for value in values))
+    table = side_by_side("Scores on dev", {"before": run.before, "after": run.after}, signature)
     plan = run.plan.model_dump() if run.plan else {}
     measured = run.model_dump(include={"train_seconds", "tokens_per_second", "peak_memory_gib", "best_step"})
     return Page(
@@ -43,6 +35,17 @@ def training_page(run: FinetuneRun, history: Sequence[Mapping[str, float]], *, s
         [Section("Before and after", [table]), Section("Curves", [Grid(curves)])],
         footer=[Facts([(name, _short(value)) for name, value in (plan | measured).items()])],
     )
+
+
+def side_by_side(title: str, measured: Mapping[str, Scores | None], signature: str) -> Table:
+    """A row of scores for each name that has some."""
+    columns = [Column("", "left"), *map(Column, ("Final", "95 %", "R1", "R2", "RL"))]
+    table = Table(columns, title=title, caption=signature)
+    for name, scores in measured.items():
+        if scores:
+            values = (scores.rouge1, scores.rouge2, scores.rougeL)
+            table.add(name, f"{scores.final_score:.2f}", interval(scores.ci95), *(f"{value:.2f}" for value in values))
+    return table
 
 
 def _short(value: object) -> object:

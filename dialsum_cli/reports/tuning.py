@@ -6,6 +6,7 @@ from itertools import accumulate
 from dialsum_cli import tuned
 from dialsum_cli.reports.charts import Bar, Bars, Curve, Mark
 from dialsum_cli.reports.page import Block, Facts, Page, Paragraph, Section
+from dialsum_cli.reports.training import side_by_side
 from dialsum_cli.results import TunedStage, TuneResult
 from dialsum_cli.tables import Column, Table
 
@@ -23,7 +24,8 @@ def tuning_page(result: TuneResult) -> Page:
 
 def _blocks(stage: TunedStage, signature: str) -> Iterator[Block]:
     yield Paragraph(tuned.verdict(stage).plain)
-    yield _held_out(stage, signature)
+    title = f"Scores on the {stage.held_out} dialogues that the search did not see"
+    yield side_by_side(title, {"starting point": stage.before, f"trial {stage.leader}": stage.after}, signature)
     yield _history(stage)
     if stage.importances:
         bars = [Bar(name, 100 * share) for name, share in stage.importances.items()]
@@ -35,19 +37,6 @@ def _blocks(stage: TunedStage, signature: str) -> Iterator[Block]:
     else:
         yield Paragraph("Too few trials with scores, or all scores alike, to tell which options matter.")
     yield _trials(stage)
-
-
-def _held_out(stage: TunedStage, signature: str) -> Table:
-    table = Table(
-        [Column("", "left"), Column("Final"), Column("95 %"), Column("R1"), Column("R2"), Column("RL")],
-        title=f"Scores on the {stage.held_out} dialogues that the search did not see",
-        caption=signature,
-    )
-    for name, scores in (("starting point", stage.before), (f"trial {stage.leader}", stage.after)):
-        low, high = scores.ci95
-        values = (scores.rouge1, scores.rouge2, scores.rougeL)
-        table.add(name, f"{scores.final_score:.2f}", f"{low:.1f}–{high:.1f}", *(f"{each:.2f}" for each in values))
-    return table
 
 
 def _history(stage: TunedStage) -> Curve:
