@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from rich.text import Text
 
-from dialsum_cli.results import EnsembleSystem, Piece, ScoreResult, SystemScore, Verification
+from dialsum_cli.results import Compared, EnsembleSystem, Piece, ScoreResult, SystemScore, Verification
 from dialsum_cli.tables import Column, Table
 
 FEW = 20
@@ -52,19 +52,19 @@ def scores(result: ScoreResult) -> Table:
 def _compared(system: SystemScore) -> list[str | None]:
     if system.difference is None or system.p_value is None:
         return [None, None]
-    return [verdict(system) if system.tied else _signed(system.difference), p_value(system.p_value)]
+    return [verdict(system, system.n) if system.tied else _signed(system.difference), p_value(system.p_value)]
 
 
-def verdict(system: SystemScore) -> str:
-    """How a system does against the first one, in a word or two."""
+def verdict(system: Compared, rows: int) -> str:
+    """How a system does against another one on so many rows, in a word or two."""
     if system.tied:
-        return "few rows" if too_few(system) else "tied"
+        return "few rows" if too_few(system, rows) else "tied"
     return "better" if system.difference and system.difference > 0 else "worse"
 
 
-def too_few(system: SystemScore) -> bool:
-    """Whether a system's rows are too few to tell how it differs from the first one, if it does anywhere."""
-    return bool(system.tied) and system.n < FEW and system.ties != system.n
+def too_few(system: Compared, rows: int) -> bool:
+    """Whether the rows are too few to tell how a system differs from another one, if it does anywhere."""
+    return bool(system.tied) and rows < FEW and system.ties != rows
 
 
 def verdicts(result: ScoreResult) -> Iterator[Text]:
@@ -80,7 +80,7 @@ def verdicts(result: ScoreResult) -> Iterator[Text]:
             few = f"{system.n} rows are too few to tell {names[0]} from {names[1]}"
             tied = f"{names[0]} and {names[1]} are tied"
             yield Text(
-                f"{few if too_few(system) else tied}: {_signed(-system.difference)} "
+                f"{few if too_few(system, system.n) else tied}: {_signed(-system.difference)} "
                 f"({_signed(-high)} to {_signed(-low)}) may be chance, {p_is(system.p_value)}; {counts}."
             )
             continue

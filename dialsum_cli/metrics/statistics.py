@@ -111,6 +111,18 @@ def gain(system: Sequence[float], baseline: Sequence[float], *, seed: int = 42) 
     }  # fmt: skip
 
 
+def against(baseline: Sequence[float], systems: Sequence[Sequence[float]], *, seed: int = 42) -> list[dict[str, Any]]:
+    """What results tell of systems beside one baseline, p adjusted by Holm's method, by the names of their fields."""
+    found = [compare(each, baseline, seed=seed) for each in systems]
+    return [
+        {
+            **comparison._asdict(), "difference_ci95": difference_interval(each, baseline, seed=seed),
+            "p_value": adjusted, "p_value_unadjusted": comparison.p_value, "tied": adjusted >= LEVEL,
+        }
+        for each, comparison, adjusted in zip(systems, found, holm([one.p_value for one in found]), strict=True)
+    ]  # fmt: skip
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values of a family of tests, adjusted so that the chance of any false discovery stays below the level.
 

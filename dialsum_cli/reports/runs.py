@@ -13,7 +13,7 @@ from dialsum_cli.reports.folders import RunFolder
 from dialsum_cli.reports.page import Block, Difference, Differences, Facts, Grid, Page, Paragraph, Section
 from dialsum_cli.reports.tuning import tuning_page
 from dialsum_cli.results import ReportedRun, ReportedSystem, ReportResult, TuneResult, WorstCase
-from dialsum_cli.scoreboard import FEW, interval, p_value
+from dialsum_cli.scoreboard import FEW, interval, p_value, verdict
 from dialsum_cli.tables import Column, Table
 
 
@@ -100,14 +100,8 @@ def _compared(system: ReportedSystem) -> Sequence[object]:
     low, high = system.difference_ci95
     return (
         f"{system.difference + 0.0:+.2f}", f"{low:+.2f} to {high:+.2f}", p_value(system.p_value), system.wins,
-        system.ties, system.losses, _verdict(system),
+        system.ties, system.losses, verdict(system, system.rows),
     )  # fmt: skip
-
-
-def _verdict(system: ReportedSystem) -> str:
-    if not system.tied:
-        return "worse"
-    return "few rows" if system.rows < FEW and system.ties != system.rows else "tied"
 
 
 def _side_by_side(names: Sequence[str], each: Sequence[Mapping[str, str]]) -> Iterator[Block]:

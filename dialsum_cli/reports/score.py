@@ -101,14 +101,15 @@ def _comparisons(systems: Sequence[_System]) -> Iterator[Table]:
         caption="Paired randomisation test over the rows"
         + (", p adjusted by Holm's method." if len(others) > 1 else ".")
         + " Tied: the difference may be chance."
-        + f" Few rows: fewer than {FEW} are too few to tell." * any(too_few(system.score) for system in others),
+        + f" Few rows: fewer than {FEW} are too few to tell."
+        * any(too_few(system.score, system.score.n) for system in others),
     )
     for name, system, _ in others:
         if system.difference is None or system.difference_ci95 is None or system.p_value is None:
             continue
         table.add(
             name, f"{system.difference:+.2f}", f"{system.difference_ci95[0]:+.2f} to {system.difference_ci95[1]:+.2f}",
-            p_value(system.p_value), system.wins, system.ties, system.losses, verdict(system),
+            p_value(system.p_value), system.wins, system.ties, system.losses, verdict(system, system.n),
         )  # fmt: skip
     if table.rows:
         yield table

@@ -2,6 +2,7 @@
 
 from dialsum_cli.results.base import (
     LEVEL,
+    Compared,
     DataFacts,
     Result,
     Scores,

@@ -86,3 +86,19 @@ class Scores(Result):
     def of(cls, measured: Any) -> Scores:
         """Those of something that has more than them."""
         return cls(**{name: getattr(measured, name) for name in cls.model_fields})
+
+
+class Compared(Scores):
+    """Scores beside those of another system on the same dialogues; None where there is nothing to compare."""
+
+    difference: float | None = None
+    """This final score minus the other one's, with its 95 % interval."""
+    difference_ci95: tuple[float, float] | None = None
+    p_value: float | None = None
+    """Two-sided paired randomisation test; Holm-adjusted where several systems are compared."""
+    p_value_unadjusted: float | None = None
+    wins: int | None = None
+    ties: int | None = None
+    losses: int | None = None
+    tied: bool | None = None
+    """Whether the difference may be chance: p >= 0.05."""

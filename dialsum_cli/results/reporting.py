@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from dialsum_cli.results.base import DataFacts, Result, Scores
+from dialsum_cli.results.base import Compared, DataFacts, Result
 
 
 class ReportedRun(Result):
@@ -31,7 +31,7 @@ class ReportedRun(Result):
     settings: dict[str, Any]
 
 
-class ReportedSystem(Scores):
+class ReportedSystem(Compared):
     """A system's scores; the comparison with the best one of the same `data` is None where nothing can be compared."""
 
     run: Path
@@ -40,16 +40,6 @@ class ReportedSystem(Scores):
     data: str
     """What it was measured on, in words; scores compare where these are the same."""
     rows: int
-    difference: float | None = None
-    """This final score minus the best one's, with its 95 % interval."""
-    difference_ci95: tuple[float, float] | None = None
-    p_value: float | None = None
-    """Two-sided paired randomisation test, Holm-adjusted among the systems of the same `data`."""
-    wins: int | None = None
-    ties: int | None = None
-    losses: int | None = None
-    tied: bool | None = None
-    """Whether the difference may be chance: p >= 0.05."""
 
 
 class ReportResult(Result):

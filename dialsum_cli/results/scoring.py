@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, SkipValidation
 
-from dialsum_cli.results.base import Result, Scores
+from dialsum_cli.results.base import Compared, Result, Scores
 
 
 class Diagnostics(Result):
@@ -66,7 +66,7 @@ class WorstCase(Result):
     summary: list[Piece]
 
 
-class SystemScore(Scores):
+class SystemScore(Compared):
     """The score of one prediction file; the comparison is with the first file, whose own fields for it are None."""
 
     path: str
@@ -77,17 +77,6 @@ class SystemScore(Scores):
     by_refs: dict[str, float]
     """The final score by each way to combine references; one way where there is one reference."""
     diagnostics: Diagnostics
-    difference: float | None = None
-    """This final score minus the first file's, with its 95 % interval."""
-    difference_ci95: tuple[float, float] | None = None
-    p_value: float | None = None
-    """Two-sided paired randomisation test; Holm-adjusted where there are more than two files."""
-    p_value_unadjusted: float | None = None
-    wins: int | None = None
-    ties: int | None = None
-    losses: int | None = None
-    tied: bool | None = None
-    """Whether the difference may be chance: p >= 0.05."""
     worst: list[WorstCase] = []
     """As many as were asked for, the lowest score first."""
 

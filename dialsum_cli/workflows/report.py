@@ -11,7 +11,7 @@ from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.metrics.differences import lowest
 from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.metrics.scoring import Score, Scorer
-from dialsum_cli.metrics.statistics import LEVEL, compare, difference_interval, holm
+from dialsum_cli.metrics.statistics import against
 from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.reports.folders import RunFolder, System, asked, files_of, read_run, remarks, systems_of
 from dialsum_cli.reports.log import read_log, rows_of, updated
@@ -160,22 +160,11 @@ def _reported(system: System, scores: Scores | Score, data: str) -> ReportedSyst
 
 def _compared(scored: Sequence[tuple[ReportedSystem, Score | None]], seed: int) -> list[ReportedSystem]:
     """The systems, those of which each score is known held beside the best of these."""
-    items = {index: score.items.final_score for index, (_, score) in enumerate(scored) if score}
-    best = next(iter(items), None)
-    found = (
-        {}
-        if best is None
-        else {index: compare(items[index], items[best], seed=seed) for index in items if index != best}
-    )
-    adjusted = dict(zip(found, holm([each.p_value for each in found.values()]), strict=True))
     rows = [system for system, _ in scored]
-    for index, comparison in found.items():
-        assert best is not None
-        interval = difference_interval(items[index], items[best], seed=seed)
-        rows[index] = rows[index].model_copy(
-            update={**comparison._asdict(), "difference_ci95": interval, "p_value": adjusted[index],
-                    "tied": adjusted[index] >= LEVEL}
-        )  # fmt: skip
+    if known := [index for index, (_, score) in enumerate(scored) if score]:
+        best, *others = (score.items.final_score for _, score in scored if score)
+        for index, compared in zip(known[1:], against(best, others, seed=seed), strict=True):
+            rows[index] = rows[index].model_copy(update=compared)
     return rows
 
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues, read_gold, read_gold_dialogues
 from dialsum_cli.data.submissions import align, columns_by_file, read_submission
@@ -15,7 +16,7 @@ from dialsum_cli.metrics.differences import lowest
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
 from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Score, agreement, other_items, score_all
-from dialsum_cli.metrics.statistics import LEVEL, Comparison, bootstrap_interval, compare, difference_interval, holm
+from dialsum_cli.metrics.statistics import against, bootstrap_interval
 from dialsum_cli.metrics.verification import verify
 from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import (
@@ -79,7 +80,8 @@ def _score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
 
     references = [row.references for row in rows]
     systems, items = [], []
-    comparisons: list[_Compared | None] = [None, *_compare(scores, settings.seed)]
+    first, *others = (each.items.final_score for each in scores)
+    comparisons = [{}, *against(first, others, seed=settings.seed)]
     for path, texts, measured, exchanged, compared in zip(
         settings.files[:-1], summaries, scores, swapped, comparisons, strict=True
     ):
@@ -196,18 +198,6 @@ def _better(one: float, other: float) -> bool:
     return one > other + 1e-9  # sums in another order differ in their last bits
 
 
-_Compared = tuple[Comparison, tuple[float, float], float]
-"""A comparison with the first system, the difference's interval, and the adjusted p."""
-
-
-def _compare(scores: Sequence[Score], seed: int) -> Iterator[_Compared]:
-    first, *others = (each.items.final_score for each in scores)
-    comparisons = [compare(items, first, seed=seed) for items in others]
-    adjusted = holm([each.p_value for each in comparisons])
-    for items, comparison, p_value in zip(others, comparisons, adjusted, strict=True):
-        yield comparison, difference_interval(items, first, seed=seed), p_value
-
-
 def _diagnose(texts: Sequence[str], rows: Sequence[Dialogue], tokenizer: Tokenizer) -> Iterator[ItemDiagnostics]:
     for text, row in zip(texts, rows, strict=True):
         yield diagnose(text, row.references, row.text, names=tokenizer.names)
@@ -218,10 +208,10 @@ def _system(
     measured: Score,
     rows: Sequence[Dialogue],
     diagnostics: Diagnostics,
-    compared: _Compared | None,
+    compared: dict[str, Any],
     worst: list[WorstCase],
 ) -> SystemScore:
-    system = SystemScore(
+    return SystemScore(
         **{name: getattr(measured, name) for name in Scores.model_fields},
         path=str(path),
         n=measured.n,
@@ -230,18 +220,7 @@ def _system(
         by_refs=measured.by_refs,
         diagnostics=diagnostics,
         worst=worst,
-    )
-    if compared is None:
-        return system
-    comparison, interval, p_value = compared
-    return system.model_copy(
-        update={
-            **comparison._asdict(),
-            "difference_ci95": interval,
-            "p_value": p_value,
-            "p_value_unadjusted": comparison.p_value,
-            "tied": p_value >= LEVEL,
-        }
+        **compared,
     )
 
 
