@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from dialsum_cli import registry
-from dialsum_cli.errors import DialsumError, RequestError, gigabytes
+from dialsum_cli.errors import DialsumError, RequestError, duration, gigabytes
 from dialsum_cli.health.machine import free_memory
 from dialsum_cli.health.rows import Check, Facts, broken, ok, warning
 from dialsum_cli.registry import ModelSpec
@@ -150,7 +150,7 @@ def _screening(settings: ScreenSettings, name: str, spec: ModelSpec, checkpoint:
     sample, rows = _sampled(settings.data, settings.columns, settings.limit)
     seconds = rows * _seconds_each(checkpoint, precision, settings, sample, rows)
     return _fits(name, f"{precision}, ", int(row.memory_bytes or 0), weight_bytes(checkpoint.config, precision),
-                 f"about {_minutes(seconds)} for {rows:,} dialogues", seconds)  # fmt: skip
+                 f"about {duration(seconds)} for {rows:,} dialogues", seconds)  # fmt: skip
 
 
 def _seconds_each(
@@ -214,7 +214,7 @@ def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoi
     seconds += judged * _seconds_each(checkpoint, choices.precision, settings, dialogues, dev)
     epochs = f"{recipe.num_epochs:g} epoch{'s' * (recipe.num_epochs != 1)}"
     return _fits(name, f"{recipe.method} on {choices.precision}, at least ", memory, memory,
-                 f"about {_minutes(seconds)} for {epochs} of {rows:,} dialogues and {judged:,.0f} summaries of dev",
+                 f"about {duration(seconds)} for {epochs} of {rows:,} dialogues and {judged:,.0f} summaries of dev",
                  seconds)  # fmt: skip
 
 
@@ -310,9 +310,3 @@ def _rates(precision: str) -> Rates:
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.1f}" if count > 2**30 else f"{count / 2**30:.2g}"
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

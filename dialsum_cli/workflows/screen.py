@@ -11,7 +11,7 @@ from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues
 from dialsum_cli.data.writing import write_submission
 from dialsum_cli.engines.choice import check_engine, open_engine, tell_prompt
 from dialsum_cli.engines.shared import led, resumed
-from dialsum_cli.errors import one_line
+from dialsum_cli.errors import duration, one_line
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.metrics.statistics import compare, holm
 from dialsum_cli.models.baselines import BASELINES
@@ -241,7 +241,7 @@ class _Watch:
     def _tell(self, left: float) -> None:
         self.estimated_seconds = self.seconds + left
         depth = f", {self.layers} layers deep," if self.layers else ""
-        line = f"{self.name}{depth} will take about {_duration(left)} more, judging by its first two batches"
+        line = f"{self.name}{depth} will take about {duration(left)} more, judging by its first two batches"
         limited = self.max_minutes is not None and sum(self.fresh) + left > 60 * self.max_minutes
         if left > LONG or limited:
             self.reporter.warn(f"{line}; " + ("it will be stopped" if limited else "--max-minutes-per-model stops it"))
@@ -260,12 +260,6 @@ class _Watch:
             "prompt_tokens": self.prompt_tokens,
             "summary_tokens": self.summary_tokens,
         }
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def _scores(dialogues: Sequence[Dialogue], summaries: Sequence[Summary], score: Score) -> dict[str, object]:
