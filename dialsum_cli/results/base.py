@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticSerializationError
@@ -30,9 +30,12 @@ class Result(BaseModel):
         """Whether nothing of the work came out: the command then exits with 1."""
         return False
 
+    table: ClassVar[str | None] = None
+    """The field with the rows of its main table; None of a table with one row, the result itself."""
+
     def records(self) -> Iterable[BaseModel]:
-        """The rows of the result's main table."""
-        return [self]
+        """The rows of the main table."""
+        return [self] if self.table is None else getattr(self, self.table)
 
     def to_json(self) -> str:
         """One JSON document."""

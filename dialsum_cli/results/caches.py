@@ -72,8 +72,6 @@ class CatalogueRow(Result):
 class ModelsResult(Result):
     """The catalogue."""
 
-    models: list[CatalogueRow]
+    table = "models"
 
-    def records(self) -> Iterable[BaseModel]:
-        """One row per model."""
-        return self.models
+    models: list[CatalogueRow]

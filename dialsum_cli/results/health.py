@@ -1,9 +1,6 @@
 """What `dialsum doctor` returns."""
 
-from collections.abc import Iterable
 from typing import Literal
-
-from pydantic import BaseModel
 
 from dialsum_cli.results.base import Result
 
@@ -28,13 +25,11 @@ class DoctorRow(Result):
 class DoctorResult(Result):
     """What on this machine works, and what doesn't."""
 
+    table = "checks"
+
     checks: list[DoctorRow]
 
     @property
     def failed(self) -> bool:
         """Whether something is broken."""
         return any(row.status == "broken" for row in self.checks)
-
-    def records(self) -> Iterable[BaseModel]:
-        """One row per finding."""
-        return self.checks

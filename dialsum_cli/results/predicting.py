@@ -1,10 +1,7 @@
 """What `dialsum predict` and `dialsum check` return."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
-
-from pydantic import BaseModel
 
 from dialsum_cli.results.base import Result
 
@@ -31,6 +28,8 @@ class Finding(Result):
 class CheckResult(Result):
     """Whether a submission is fit to be handed in; lengths are mean characters of a summary."""
 
+    table = "findings"
+
     submission: Path
     data: str
     rows: int
@@ -47,10 +46,6 @@ class CheckResult(Result):
     def failed(self) -> bool:
         """Whether it has a fault."""
         return not self.fit
-
-    def records(self) -> Iterable[BaseModel]:
-        """One row per finding."""
-        return self.findings
 
 
 class PredictResult(Result):

@@ -1,10 +1,7 @@
 """What `dialsum report` returns."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
-
-from pydantic import BaseModel
 
 from dialsum_cli.results.base import Compared, DataFacts, Result
 
@@ -45,13 +42,11 @@ class ReportedSystem(Compared):
 class ReportResult(Result):
     """The runs and what can be said of them side by side; `notes` tell what can't."""
 
+    table = "runs"
+
     output: Path
     markdown: Path | None
     runs: list[ReportedRun]
     systems: list[ReportedSystem]
     """By what they were measured on, the best first."""
     notes: list[str]
-
-    def records(self) -> Iterable[BaseModel]:
-        """One row per run."""
-        return self.runs

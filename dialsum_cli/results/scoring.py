@@ -1,11 +1,11 @@
 """What `dialsum score` and `dialsum ensemble` return."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, SkipValidation
+from pydantic import Field, SkipValidation
 
 from dialsum_cli.results.base import Compared, Result, Scores
 
@@ -118,6 +118,8 @@ class Verification(Result):
 class ScoreResult(Result):
     """The scores of prediction files against one gold."""
 
+    table = "systems"
+
     systems: list[SystemScore]
     signature: str
     floor: dict[str, float]
@@ -132,10 +134,6 @@ class ScoreResult(Result):
     files: list[Path] = []
     """Files that were written."""
     items: Annotated[SkipValidation[ScoredItems | None], Field(exclude=True, repr=False)] = None
-
-    def records(self) -> Iterable[BaseModel]:
-        """One row per system."""
-        return self.systems
 
 
 class EnsembleSystem(Result):
@@ -162,6 +160,8 @@ class EnsembleSystem(Result):
 class EnsembleResult(Result):
     """An ensemble's file, and whether it is worth it; the comparison is with the best single system."""
 
+    table = "systems"
+
     output: Path
     rows: int
     sha256: str
@@ -187,7 +187,3 @@ class EnsembleResult(Result):
     signature: str | None = None
     floor: dict[str, float] = {}
     """Of what needs no model, its final score; empty without a gold."""
-
-    def records(self) -> Iterable[BaseModel]:
-        """One row per system."""
-        return self.systems

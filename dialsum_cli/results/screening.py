@@ -1,10 +1,9 @@
 """What `dialsum screen` returns, and what shows prompts."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from dialsum_cli.results.base import DataFacts, Result
 
@@ -79,15 +78,15 @@ class PreflightRow(Result):
 class PreflightResult(Result):
     """What the models of a screening will need, before the first is loaded."""
 
-    models: list[PreflightRow]
+    table = "models"
 
-    def records(self) -> Iterable[BaseModel]:
-        """One row per model."""
-        return self.models
+    models: list[PreflightRow]
 
 
 class ScreenResult(Result):
     """A leaderboard, with the signature of its metric and the data it was measured on."""
+
+    table = "leaderboard"
 
     leaderboard: list[LeaderboardRow]
     signature: str
@@ -99,10 +98,6 @@ class ScreenResult(Result):
         """Whether every model failed; baselines don't count."""
         models = [row for row in self.leaderboard if row.kind != "baseline"]
         return bool(models) and all(row.status == "failed" for row in models)
-
-    def records(self) -> Iterable[BaseModel]:
-        """The leaderboard's rows, best first."""
-        return self.leaderboard
 
 
 class ShownPrompt(Result):
@@ -129,8 +124,6 @@ class ShownPrompt(Result):
 class PromptsResult(Result):
     """The first dialogue as each model gets it."""
 
-    prompts: list[ShownPrompt]
+    table = "prompts"
 
-    def records(self) -> Iterable[BaseModel]:
-        """One row per model."""
-        return self.prompts
+    prompts: list[ShownPrompt]

@@ -92,6 +92,8 @@ class FinetuneRun(Result):
 class FinetuneResult(Result):
     """What became of each model; `floor`: the final score, on the same dialogues, of what needs no model."""
 
+    table = "runs"
+
     runs: list[FinetuneRun]
     signature: str
     floor: dict[str, float]
@@ -100,10 +102,6 @@ class FinetuneResult(Result):
     def failed(self) -> bool:
         """Whether no model could be fine-tuned."""
         return all(run.status == "failed" for run in self.runs)
-
-    def records(self) -> Iterable[BaseModel]:
-        """One row per model."""
-        return self.runs
 
 
 class TokenLengths(Result):
@@ -130,19 +128,15 @@ class TokenLengths(Result):
 class LengthsResult(Result):
     """What a model's limits mean for the data: its prompts are shortened to theirs, its summaries end at theirs."""
 
+    table = "lengths"
+
     model: str
     lengths: list[TokenLengths]
-
-    def records(self) -> Iterable[BaseModel]:
-        """One row per kind of text."""
-        return self.lengths
 
 
 class DataCheckResult(Result):
     """What is to be known about training data before the first step."""
 
-    findings: list[Finding]
+    table = "findings"
 
-    def records(self) -> Iterable[BaseModel]:
-        """One row per finding."""
-        return self.findings
+    findings: list[Finding]
