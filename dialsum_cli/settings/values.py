@@ -1,8 +1,6 @@
 """Values that options take: how they are written, and what is refused."""
 
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -43,20 +41,16 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str | Path) else value
 
 
-def _pairs(value: object, cut: Callable[[str, str], tuple[str, str, str]], form: str) -> object:
+def _pairs(value: object) -> object:
     """`fname=id,dialogue=text` as a mapping; a mapping stays what it is."""
     if isinstance(value, list):  # the flag, given several times
         value = ",".join(map(str, value))
     if not isinstance(value, str):
         return value
-    pairs = [cut(part, "=") for part in value.split(",")]
-    if not all(name.strip() and each.strip() for name, _, each in pairs):
-        raise ValueError(f"write it as {form}")
-    return {name.strip(): each.strip() for name, _, each in pairs}
-
-
-_columns = partial(_pairs, cut=str.partition, form="fname=id,dialogue=text (our name=the file's name)")
-_numbers = partial(_pairs, cut=str.rpartition, form="NAME=NUMBER,NAME=NUMBER")
+    pairs = [part.partition("=") for part in value.split(",")]
+    if not all(ours and theirs for ours, _, theirs in pairs):
+        raise ValueError("write it as fname=id,dialogue=text (our name=the file's name)")
+    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 
 
 def _known_columns(columns: dict[str, str]) -> dict[str, str]:
@@ -70,6 +64,18 @@ def _predictions_and_gold(files: list[Path]) -> list[Path]:
     if len(files) < 2:
         raise ValueError("give prediction files, then the gold file, as in `dialsum score submission.csv gold.csv`")
     return files
+
+
+def _numbers(value: object) -> object:
+    """`r1=1,r2=2` as a mapping; a mapping stays what it is."""
+    if isinstance(value, list):  # the flag, given several times
+        value = ",".join(map(str, value))
+    if not isinstance(value, str):
+        return value
+    pairs = [part.rpartition("=") for part in value.split(",")]
+    if not all(name.strip() and number.strip() for name, _, number in pairs):
+        raise ValueError("write it as NAME=NUMBER,NAME=NUMBER")
+    return {name.strip(): number.strip() for name, _, number in pairs}
 
 
 def _rouge_weights(weights: dict[str, float]) -> dict[str, float]:
@@ -182,7 +188,7 @@ SomeModels = Annotated[Names, AfterValidator(_models)]  # perhaps none
 Model = Annotated[str, AfterValidator(_model)]
 Averaged = Annotated[Names, AfterValidator(_averaged)]
 Numbers = Annotated[dict[str, Annotated[float, Field(ge=0)]], NoDecode, BeforeValidator(_numbers)]
-Columns = Annotated[dict[str, str], NoDecode, BeforeValidator(_columns), AfterValidator(_known_columns)]
+Columns = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_known_columns)]
 Paths = Annotated[list[Path], NoDecode, BeforeValidator(_listed)]
 RunFolders = Annotated[Paths, Field(min_length=1), AfterValidator(lambda paths: list(dict.fromkeys(paths)))]
 PredictionsAndGold = Annotated[list[Path], NoDecode, AfterValidator(_predictions_and_gold)]
