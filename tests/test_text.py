@@ -1,8 +1,6 @@
 """What the text rules say, by example."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dialsum_cli.text import (
     SPEAKER_TAG,
@@ -11,7 +9,6 @@ from dialsum_cli.text import (
     foreign_scripts,
     korean_ratio,
     tag_fidelity,
-    turns,
     without_half,
 )
 
@@ -75,33 +72,6 @@ def test_foreign_scripts_are_counted_outside_tags():
 
 
 @pytest.mark.parametrize(
-    ("dialogue", "expected"),
-    [
-        ("#Person1#: 안녕\n#Person2#:안녕: 응", [("#Person1#", "안녕"), ("#Person2#", "안녕: 응")]),
-        ("#고객#: 네\r\n\r\n그가 말했다: 가자", [("#고객#", "네\n그가 말했다: 가자")]),
-        (
-            "상담원: 네\n고객 A : 3:30에\n3:40에요\n링크 http://a.b",
-            [("상담원", "네"), ("고객 A", "3:30에\n3:40에요\n링크 http://a.b")],
-        ),
-        ("제목\n#Person1#: 네", [("", "제목"), ("#Person1#", "네")]),
-        (" \n", []),
-    ],
-)
-def test_turns(dialogue, expected):
-    assert turns(dialogue) == expected
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["#Person1#", "#Person2#", "#상담원#"]), st.text("가나 ,.:#", min_size=1)), min_size=1
-    )
-)
-def test_turns_reads_back_what_was_joined(pairs):
-    pairs = [(speaker, text.strip()) for speaker, text in pairs]
-    assert turns("\n".join(f"{speaker}: {text}" for speaker, text in pairs)) == pairs
-
-
-@pytest.mark.parametrize(
     ("text", "ends"),
     [
         ("그는 잔다.", True),
@@ -117,11 +87,10 @@ def test_ends_sentence(text, ends):
     assert ends_sentence(text) is ends
 
 
-def test_every_line_of_real_dialogues_is_a_tagged_turn(shared_data):
+def test_real_summaries_end_as_sentences_do(shared_data):
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_csv(shared_data / "korean-dialogsum" / "dev.csv")
     for dialogue, summary in zip(frame.dialogue, frame.summary, strict=True):
-        assert len(turns(dialogue)) == len(dialogue.strip().split("\n"))
         assert ends_sentence(summary)
         assert 0 <= korean_ratio(summary, dialogue) <= 1
 

@@ -1,7 +1,7 @@
 """Prediction files: `fname,summary`, read and joined with the gold; `data/writing.py` writes them."""
 
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -72,22 +72,19 @@ def align(path: str | Path, summaries: Mapping[str, T], fnames: Iterable[str], g
     Raises:
         DataError: names ids that only one of the two files has; nothing is ever joined by row order.
     """
-    wanted = dict.fromkeys(fnames)
-    check_ids(path, summaries.keys(), gold, wanted.keys(), "that the gold lacks", REMEDY_OF_IDS)
+    wanted = list(fnames)
+    missing = [fname for fname in wanted if fname not in summaries]
+    known = set(wanted)
+    extra = [fname for fname in summaries if fname not in known]
+    faults = [f"lacks {some_ids(missing)}"] * bool(missing) + [f"has {some_ids(extra)} that the gold lacks"] * bool(
+        extra
+    )
+    if faults:
+        raise DataError(f"'{path}' {' and '.join(faults)} ('{gold}')", REMEDY_OF_IDS)
     return [summaries[fname] for fname in wanted]
 
 
-def check_ids(
-    path: str | Path, fnames: Collection[str], other: str | Path, known: Collection[str], beyond: str, remedy: str
-) -> None:
-    """Refuse a file that lacks ids of another one, or has ids `beyond` them: nothing is ever joined by row order."""
-    missing, extra = [each for each in known if each not in fnames], [each for each in fnames if each not in known]
-    faults = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} {beyond}"] * bool(extra)
-    if faults:
-        raise DataError(f"'{path}' {' and '.join(faults)} ('{other}')", remedy)
-
-
-def _some(fnames: Sequence[str]) -> str:
+def some_ids(fnames: Sequence[str]) -> str:
     """How many ids there are, and the first of them."""
     more = f" and {len(fnames) - SHOWN} more" if len(fnames) > SHOWN else ""
     return f"{len(fnames)} id{'s' * (len(fnames) > 1)}: {', '.join(fnames[:SHOWN])}{more}"

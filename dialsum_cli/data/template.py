@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dialsum_cli.data.dialogues import check_fname
 from dialsum_cli.data.records import Record, column_names, read_records
-from dialsum_cli.data.submissions import check_ids
+from dialsum_cli.data.submissions import some_ids
 from dialsum_cli.data.writing import Layout
 from dialsum_cli.errors import DataError
 
@@ -52,9 +52,14 @@ def order_of(
         check_fname(record, lines)
     if not lines:
         return None
-    known = dict.fromkeys(fnames())
-    there = lines.keys() if limit is None else lines.keys() & known.keys()
-    check_ids(path, there, data, known.keys(), "that the data lack", "give the template and the data of one contest")
+    known = set(fnames())
+    missing = [fname for fname in fnames() if fname not in lines]
+    extra = [fname for fname in lines if fname not in known] if limit is None else []
+    faults = [f"lacks {some_ids(missing)}"] * bool(missing) + [f"has {some_ids(extra)} that the data lack"] * bool(
+        extra
+    )
+    if faults:
+        raise DataError(f"'{path}' {' and '.join(faults)} ('{data}')", "give the template and the data of one contest")
     return {fname: place for place, fname in enumerate(filter(known.__contains__, lines))}
 
 

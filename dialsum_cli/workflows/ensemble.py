@@ -1,13 +1,14 @@
 """`dialsum ensemble`: choose among the summaries of several systems by minimum Bayes risk."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dialsum_cli.data.dialogues import read_gold
-from dialsum_cli.data.submissions import align, check_ids, columns_by_file, read_submission
+from dialsum_cli.data.submissions import align, columns_by_file, read_submission, some_ids
 from dialsum_cli.data.writing import check_output, write_submission
-from dialsum_cli.errors import RequestError
+from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.metrics.mbr import FINAL_SCORE, Choice, Weights, choose
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
 from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
@@ -89,14 +90,7 @@ def _read(settings: EnsembleSettings, reporter: Reporter) -> tuple[list[str], li
     if not settings.gold:
         first, summaries = systems[0]
         for path, others in systems[1:]:
-            check_ids(
-                path,
-                others.keys(),
-                first,
-                summaries.keys(),
-                "beyond them",
-                "give prediction files of the same dialogues",
-            )
+            _check_ids(path, others.keys(), first, summaries.keys())
         fnames = list(summaries)
         return fnames, [], [[each[fname] for fname in fnames] for _, each in systems]
     gold, *more = settings.gold
@@ -107,6 +101,14 @@ def _read(settings: EnsembleSettings, reporter: Reporter) -> tuple[list[str], li
         aligned = align(path, read_gold(str(path), columns=columns[path], note=note), fnames, gold)
         rows = [row + others for row, others in zip(rows, aligned, strict=True)]
     return fnames, rows, [align(path, each, fnames, gold) for path, each in systems]
+
+
+def _check_ids(path: Path, fnames: Collection[str], first: Path, known: Collection[str]) -> None:
+    """Refuse a file with other ids than the first: nothing is ever joined by row order."""
+    missing, extra = [each for each in known if each not in fnames], [each for each in fnames if each not in known]
+    faults = [f"lacks {some_ids(missing)}"] * bool(missing) + [f"has {some_ids(extra)} beyond them"] * bool(extra)
+    if faults:
+        raise DataError(f"'{path}' {' and '.join(faults)} ('{first}')", "give prediction files of the same dialogues")
 
 
 def _preference(settings: EnsembleSettings, scores: Sequence[Score]) -> list[int]:

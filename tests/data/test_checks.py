@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from dialsum_cli.data.checks import NEAR, PIECE, _nearest, _pieces, check_data, normalised
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
+from dialsum_cli.results import TokenLengths
 from dialsum_cli.views import as_table
 
 TALK = "#Person1#: 안녕하세요, 방을 예약하고 싶습니다.\n#Person2#: 어떤 방을 원하시나요?\n#Person1#: 싱글룸이요."
@@ -19,8 +20,8 @@ def dialogue(fname: str, text: str = OTHER, *references: str) -> Dialogue:
     return Dialogue(fname, text, references or ("#Person1#은 친구를 위로한다.",))
 
 
-def found(train, dev, **limits) -> dict[str, tuple[int, list[str]]]:
-    return {each.check: (each.count, each.examples) for each in check_data(train, dev, **limits).findings}
+def found(train, dev) -> dict[str, tuple[int, list[str]]]:
+    return {each.check: (each.rows, each.examples) for each in check_data(train, dev).findings}
 
 
 @pytest.mark.parametrize(
@@ -95,31 +96,21 @@ def test_a_short_text_is_one_piece(text):
     assert len(_pieces("가" * PIECE + "나")) == 2
 
 
-def test_lengths_are_percentiles_of_real_texts_and_limits_count_what_they_cut():
-    train = [dialogue(str(n), "가 " * n, "나 " * (n // 10 + 3)) for n in range(1, 101)]
-    result = check_data(
-        train, [], count_tokens=lambda text: len(text.split()), max_dialogue_tokens=95, max_summary_tokens=13
-    )
-    rows = {row.what: row for row in result.lengths}
-    of_train = rows["train dialogues"]
-    assert (of_train.p50, of_train.p90, of_train.p99, of_train.max) == (50, 90, 99, 100)
-    assert (of_train.texts, of_train.limit, of_train.cut) == (100, 95, 5)
-    assert (rows["train summaries"].max, rows["train summaries"].cut) == (13, 0)
-    assert (rows["dev dialogues"].texts, rows["dev dialogues"].max, rows["dev dialogues"].cut) == (0, 0, 0)
-    without = check_data(train, [], count_tokens=len)
-    assert {(row.limit, row.cut) for row in without.lengths} == {(None, None)}
-    assert not check_data(train, []).lengths
+def test_lengths_are_percentiles_of_real_texts_and_limits_count_what_is_over_them():
+    lengths = TokenLengths.of("prompts", range(100, 0, -1), 95)
+    assert (lengths.p50, lengths.p90, lengths.p99, lengths.max) == (50, 90, 99, 100)
+    assert (lengths.texts, lengths.limit, lengths.over) == (100, 95, 5)
+    assert TokenLengths.of("prompts", [7], None).model_dump(exclude={"what"}) == {
+        "texts": 1, "p50": 7, "p90": 7, "p99": 7, "max": 7, "limit": None, "over": 0,
+    }  # fmt: skip
 
 
-def test_the_table_says_what_was_found_how_often_and_what_to_do():
+def test_the_lines_say_what_was_found_how_often_and_what_to_do():
     train = [dialogue(name, TALK, "#Person7#이 방을 예약한다.") for name in "abcde"]
-    table = as_table(check_data(train, train[:1], count_tokens=len, max_dialogue_tokens=3))
-    assert table.rows[0][0][:2] == ["train dialogues", "5"]
-    lines = [text for text, _ in table.notes]
+    lines = [text for text, _ in as_table(check_data(train, train[:1])).notes]
     assert any("that repeat an earlier one: 4 (b = a, c = a, d = a, ...). " in line for line in lines)
     assert any("in train as well: 1 (a = e). Scores on dev will be too high" in line for line in lines)
-    (nothing,) = as_table(check_data([dialogue("a")], [])).notes
-    assert nothing[0].startswith("No copies")
+    assert as_table(check_data([dialogue("a")], [])).notes == []
 
 
 @pytest.mark.slow
@@ -135,7 +126,7 @@ def test_the_real_corpus_has_retold_dialogues_in_train_and_dev_and_is_checked_in
     result = check_data(as_many, dev)
     assert process_time() - start < 10
     (near,) = [each for each in result.findings if each.check == "near_leak"]
-    assert near.count == 8
+    assert near.rows == 8
     assert near.examples[0] == "dev_397 ~ train_4816_0 (46%)"
     assert not [each for each in result.findings if each.check in ("duplicate", "leak")]
 
