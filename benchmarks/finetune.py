@@ -13,7 +13,7 @@ import torch
 from screening import TOKENIZERS, make
 from shapes import SHAPES, cap
 
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, FinetuneSettings
 from dialsum_cli.workflows.finetune import finetune
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "finetune.json"
 
 
-class Heard(QuietReporter):
+class Heard(Reporter):
     """Prints what a training tells, on standard error."""
 
     def note(self, message: str) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.engines.huggingface import free_memory
 from dialsum_cli.models.vocabulary import Vocabulary
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.results import PreflightResult, Result
 from dialsum_cli.settings import BUNDLED, ScreenSettings
 from dialsum_cli.text import TAG, foreign_scripts, korean_ratio
@@ -49,7 +49,7 @@ def make(shape: str, tokenizers: Path, folder: Path) -> Path:
     return folder
 
 
-class Heard(QuietReporter):
+class Heard(Reporter):
     """Keeps what a screening tells."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ from dialsum_cli.models.kernels import fuse
 from dialsum_cli.models.loading import LoadedModel, out_of_memory, quiet
 from dialsum_cli.models.planning import half, skeleton
 from dialsum_cli.registry import QLORA, ModelSpec, Recipe
-from dialsum_cli.reporter import QuietReporter, Stage
+from dialsum_cli.reporter import Reporter, Stage
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.training import planning
 from dialsum_cli.training.batches import Example, StepSampler, collate
@@ -102,7 +102,7 @@ def parameters(shape: str) -> int:
     return skeleton(AutoConfig.for_model(values.pop("model_type"), **values)).num_parameters()
 
 
-class Clock(QuietReporter, transformers.TrainerCallback):
+class Clock(Reporter, transformers.TrainerCallback):
     """Marks the start of a training and the end of each optimizer step, without waiting for the GPU."""
 
     def __init__(self) -> None:

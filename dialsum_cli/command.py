@@ -30,7 +30,7 @@ NEGATION = "negated_"  # with which no field of ours begins
 
 def flag(name: str, short_help: str) -> Parameter:
     """A switch that belongs to the presentation, not to the settings."""
-    info = typer.Option(f"--{name.replace('_', '-')}", help=short_help, rich_help_panel="Output")
+    info = typer.Option(f"--{name.replace('_', '-')}", help=short_help, rich_help_panel="Output", metavar="")
     return Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, info])
 
 
@@ -165,7 +165,7 @@ def execute(
             )
         reporter = console.TerminalReporter() if processes.is_first() else QUIET
         result = run(settings, reporter)
-        if own := [name for name in ("train", "dev", "data") if _is_bundled(settings, name)]:
+        if own := [name for name in settings.read if _is_bundled(settings, name)]:
             reporter.note(f"no --{' and no --'.join(own)}: dialogues that dialsum brings for trying things, not yours")
         if processes.is_first():
             console.show(result, as_json=as_json)

@@ -424,3 +424,9 @@ def test_the_shell_completes_commands_and_options():
 
     assert complete("dialsum sc") == ["screen", "score"]
     assert complete("dialsum predict --no-rep") == ["--no-repeat-ngram-size"]
+
+
+def test_whoever_gives_no_data_is_told_whose_are_taken(dialsum):
+    note = "no --data: dialogues that dialsum brings for trying things, not yours"
+    assert note in dialsum("screen", "--models", "lead1", "--limit", 2).stderr
+    assert note not in dialsum("screen", "--models", "lead1", "--limit", 2, "--data", BUNDLED / "dev.csv").stderr

@@ -10,7 +10,15 @@ from dialsum_cli import settings as module
 from dialsum_cli.cli import app  # noqa: F401 - registers the commands
 from dialsum_cli.command import Commands, parse
 from dialsum_cli.errors import DialsumError, RequestError, UnknownModelError
-from dialsum_cli.settings import CacheCleanSettings, FinetuneSettings, PredictSettings, ScoreSettings, ScreenSettings
+from dialsum_cli.settings import (
+    CacheCleanSettings,
+    DoctorSettings,
+    FinetuneSettings,
+    PredictSettings,
+    ScoreSettings,
+    ScreenSettings,
+    TuneSettings,
+)
 
 COMMANDS = {name: settings_class for name, (settings_class, _) in Commands.registered.items()}
 FIELDS = [(command, name) for command, cls in COMMANDS.items() for name in cls.model_fields if name != "config"]
@@ -248,7 +256,7 @@ def test_a_config_file_by_variable_and_the_flag_over_it(monkeypatch):
     assert PredictSettings().seed == 1
     assert PredictSettings(config=write_yaml("seed: 2", "flag.yaml")).seed == 2
     assert typed("predict", ["--config", "flag.yaml"]).seed == 2
-    monkeypatch.setenv("DIALSUM_CONFIG", "nowhere.yaml")
+    monkeypatch.setenv("dialsum_config", "nowhere.yaml")  # as every other variable, in any case
     with pytest.raises(RequestError, match=r"can't read 'nowhere.yaml'"):
         PredictSettings()
 
@@ -408,3 +416,20 @@ def test_no_default_depends_on_the_folder_in_which_one_stands():
     for path in (PredictSettings().data, FinetuneSettings().train, FinetuneSettings().dev, ScreenSettings().data):
         assert Path(path).is_absolute()
         assert Path(path).parent == module.BUNDLED
+
+
+@pytest.mark.parametrize(
+    ("settings", "read"),
+    [
+        (DoctorSettings(), []),
+        (DoctorSettings(models="tiny-bart"), ["train", "data"]),
+        (TuneSettings(), ["dev"]),
+        (TuneSettings(stage="both"), ["train", "dev"]),
+        (FinetuneSettings(), ["train", "dev"]),
+        (ScreenSettings(), ["data"]),
+        (CacheCleanSettings(), []),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_command_knows_which_data_it_reads(settings, read):
+    assert [*settings.read] == read

@@ -16,7 +16,7 @@ from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.engines.huggingface import open_summarizer
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.registry import resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import PredictSettings
 from dialsum_cli.store import Resumed, SummaryStore
 from dialsum_cli.summarizer import Batch, Summary, collect
@@ -104,7 +104,7 @@ def folder(tmp_path_factory):
 
 
 def ingredients(folder, **options):
-    with open_summarizer(resolve(str(folder)), PredictSettings(**options), QuietReporter()) as (summarizer, _):
+    with open_summarizer(resolve(str(folder)), PredictSettings(**options), Reporter()) as (summarizer, _):
         return summarizer.ingredients()
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialsum_cli.registry import CATALOGUE, ModelSpec
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import PredictSettings, TrackingSettings
 from dialsum_cli.tracking import Label, Tracking, Training, command_label, run_config, short_rate, training_label
 from tests.workflows.test_finetune import write_data
@@ -30,7 +30,7 @@ LABEL = command_label("predict", STARTED)
 KEY = "5ec7e7" * 8
 
 
-class Heard(QuietReporter):
+class Heard(Reporter):
     def __init__(self):
         self.notes, self.warnings = [], []
 
@@ -248,11 +248,11 @@ def test_off_imports_nothing_and_writes_nothing(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import PredictSettings
 from dialsum_cli.tracking import tracked
 
-with tracked("predict", Path("run"), PredictSettings(), QuietReporter()) as tracker:
+with tracked("predict", Path("run"), PredictSettings(), Reporter()) as tracker:
     tracker.log({"loss": 1.0}, step=1)
     tracker.summarise({"loss": 1.0})
     tracker.log_texts("texts", ("a",), [("b",)])
@@ -279,12 +279,12 @@ import sys
 from pathlib import Path
 from time import perf_counter
 from dialsum_cli.errors import RequestError
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import TrackingSettings
 from dialsum_cli.tracking import Tracking, command_label
 from datetime import datetime
 
-class Reporter(QuietReporter):
+class Reporter(Reporter):
     def note(self, message): print("NOTE", message)
     def warn(self, message): print("WARN", message)
 

@@ -182,6 +182,11 @@ class VllmSummarizer:
 
             folder = self.checkpoint.adapter.folder
             rank = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+            if rank > LORA_RANKS[-1]:
+                raise RequestError(
+                    f"the adapter's rank is {rank}, and vLLM has kernels up to {LORA_RANKS[-1]}",
+                    "use --engine hf, or a model that `dialsum finetune --merge` wrote",
+                )
             lora = {"enable_lora": True, "max_lora_rank": next(each for each in LORA_RANKS if each >= rank)}
             self._adapter = LoRARequest("adapter", 1, str(folder))
         try:

@@ -182,13 +182,12 @@ class System:
 
     @property
     def gold_columns(self) -> Mapping[str, str]:
-        """How the data's columns are renamed."""
-        columns: Mapping[str, str] = self.run.settings.get("columns") or {}
-        files = [each for name in ("train", "data") if isinstance(each := self.run.settings.get(name), str)]
+        """How the data's columns are renamed, of those that the run was given for all its files."""
+        path, settings = self.data.path, self.run.settings
+        columns: Mapping[str, str] = settings.get("columns") or {}
+        others = [each for name in ("train", "data") if isinstance(each := settings.get(name), str)]
         with suppress(RequestError):  # no file has one of them any more: reading says so
-            return columns_by_file({self.data.path: 1, **dict.fromkeys(files)}, columns, lambda message: None)[
-                self.data.path
-            ]
+            return columns_by_file([path, *others], columns, lambda message: None)[path]
         return columns
 
     @property

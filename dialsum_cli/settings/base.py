@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, get_origin
@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         path = init_settings.init_kwargs.get("config") or env_settings().get("config")
         values = _read_yaml(Path(path), cls) if path else {}
         return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values)
+
+    @property
+    def read(self) -> Sequence[str]:
+        """The options whose data the command reads."""
+        return [name for name in ("train", "dev", "data") if name in type(self).model_fields]
 
     @classmethod
     def command(cls) -> str:

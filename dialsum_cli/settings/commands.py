@@ -1,5 +1,6 @@
 """The options of each command."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -268,6 +269,11 @@ class TuneSettings(
     resume: bool = True
     """Go on with the search that the same command left unfinished."""
 
+    @property
+    def read(self) -> Sequence[str]:
+        """The options whose data the command reads."""
+        return ("dev",) if self.stage == "decoding" else super().read
+
 
 class ReportSettings(RunSettings):
     """Options of `dialsum report`."""
@@ -342,6 +348,11 @@ class DoctorSettings(Settings):
 
     columns: Columns = {}
     """Names of the columns where they differ from ours, as in fname=id,dialogue=text."""
+
+    @property
+    def read(self) -> Sequence[str]:
+        """The options whose data the command reads."""
+        return super().read if self.models else ()
 
 
 class ModelsSettings(Settings):

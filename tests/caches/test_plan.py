@@ -17,7 +17,7 @@ from dialsum_cli.caches.census import Ledger, take, total
 from dialsum_cli.caches.execute import execute
 from dialsum_cli.caches.plan import Wishes, make_plan
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import CACHES, CacheCleanSettings, parse_bytes, parse_seconds
 from dialsum_cli.workflows.cache_clean import cache_clean
 from tests.caches.homes import ENDPOINT, KEPT, on_disk, weights, write
@@ -29,7 +29,7 @@ def plan(**options):
     return make_plan(Wishes(**{"caches": CACHES} | options))
 
 
-class Collected(QuietReporter):
+class Collected(Reporter):
     """Notes in a list."""
 
     def __init__(self):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialsum_cli.data.dialogues import read_gold, read_gold_dialogues
-from dialsum_cli.data.submissions import align, read_submission, write_submission
+from dialsum_cli.data.submissions import align, read_submission
+from dialsum_cli.data.writing import write_submission
 from dialsum_cli.errors import DataError, RequestError
 
 

@@ -7,7 +7,7 @@ from dialsum_cli.engines.huggingface import HuggingFaceSummarizer, open_summariz
 from dialsum_cli.errors import RequestError
 from dialsum_cli.generation.sampling import Sampling
 from dialsum_cli.registry import resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, PredictSettings
 from dialsum_cli.summarizer import collect
 
@@ -21,7 +21,7 @@ def folders(tmp_path_factory):
 
 def summaries(folder, dialogues, **options):
     settings = PredictSettings(**{"max_new_tokens": 12} | options)
-    with open_summarizer(resolve(str(folder)), settings, QuietReporter()) as (summarizer, _):
+    with open_summarizer(resolve(str(folder)), settings, Reporter()) as (summarizer, _):
         return collect(summarizer, dialogues, lambda summary: None)
 
 
@@ -36,7 +36,7 @@ def test_a_batch_gives_what_its_rows_give_alone(folders, family, beams):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_kind_is_read_from_the_config(folders, family):
-    with open_summarizer(resolve(str(folders[family])), PredictSettings(), QuietReporter()) as (_, loaded):
+    with open_summarizer(resolve(str(folders[family])), PredictSettings(), Reporter()) as (_, loaded):
         assert loaded.spec.kind == ("seq2seq" if family in ("bart", "t5") else "causal")
         assert loaded.layers == 2
         assert loaded.parameters == sum(weight.numel() for weight in loaded.model.parameters())
@@ -45,7 +45,7 @@ def test_the_kind_is_read_from_the_config(folders, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_speaker_tags_survive_decoding_and_control_tokens_do_not(folders, family):
-    with open_summarizer(resolve(str(folders[family])), PredictSettings(), QuietReporter()) as (summarizer, loaded):
+    with open_summarizer(resolve(str(folders[family])), PredictSettings(), Reporter()) as (summarizer, loaded):
         text = "#Person1#은 #Person2#에게 #PhoneNumber#를 알려 줍니다."
         ids = loaded.tokenizer.encode(text, add_special_tokens=False)
         silent = loaded.tokenizer.pad_token_id
@@ -56,7 +56,7 @@ def test_speaker_tags_survive_decoding_and_control_tokens_do_not(folders, family
 
 def test_tags_that_a_model_added_as_special_tokens_survive_decoding(folders, tmp_path):
     folder = make_model(tmp_path / "tagged", "bart")
-    with open_summarizer(resolve(str(folder)), PredictSettings(), QuietReporter()) as (_, loaded):
+    with open_summarizer(resolve(str(folder)), PredictSettings(), Reporter()) as (_, loaded):
         loaded.tokenizer.add_special_tokens({"additional_special_tokens": ["#Person1#", "#Person2#"]})
         loaded.model.resize_token_embeddings(len(loaded.tokenizer))
         summarizer = HuggingFaceSummarizer(loaded, PredictSettings(), lambda message: None)
@@ -70,7 +70,7 @@ def test_tags_that_a_model_added_as_special_tokens_survive_decoding(folders, tmp
 @pytest.mark.parametrize("end", ["</think>", ""])
 def test_a_thought_between_special_tokens_is_no_part_of_the_summary(tmp_path, opened, end):
     folder = make_model(tmp_path / "thinker", "qwen")
-    with open_summarizer(resolve(str(folder)), PredictSettings(), QuietReporter()) as (_, loaded):
+    with open_summarizer(resolve(str(folder)), PredictSettings(), Reporter()) as (_, loaded):
         loaded.tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
         loaded.model.resize_token_embeddings(len(loaded.tokenizer))
         if opened:  # the template makes the model think
@@ -87,7 +87,7 @@ def test_samples_through_generate_keep_to_the_budget(tmp_path):
     folder, tokens = make_model(tmp_path / "gemma", "gemma2"), 2000
     settings = PredictSettings(max_new_tokens=4, batch_tokens=tokens)
     widths = []
-    with open_summarizer(resolve(str(folder)), settings, QuietReporter()) as (summarizer, loaded):
+    with open_summarizer(resolve(str(folder)), settings, Reporter()) as (summarizer, loaded):
         assert summarizer.decoder is None
         loaded.model.register_forward_pre_hook(
             lambda _, args, kwargs: widths.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
@@ -112,7 +112,7 @@ def test_sampling_habits_of_a_model_are_not_ours(folders, tmp_path):
 def test_every_way_of_ending_that_the_model_knows_ends_an_answer(tmp_path):
     folder = make_model(tmp_path / "ends", "llama")
     (folder / "generation_config.json").write_text('{"bos_token_id": 0, "eos_token_id": [1, 7]}')
-    with open_summarizer(resolve(str(folder)), PredictSettings(), QuietReporter()) as (summarizer, _):
+    with open_summarizer(resolve(str(folder)), PredictSettings(), Reporter()) as (summarizer, _):
         assert summarizer.end_ids == {1, 7}
 
 
@@ -128,7 +128,7 @@ def test_more_new_tokens_than_positions_are_refused(folders, tmp_path):
     settings = PredictSettings(max_new_tokens=64)
     with (
         pytest.raises(RequestError, match="64 positions"),
-        open_summarizer(resolve(str(folder)), settings, QuietReporter()),
+        open_summarizer(resolve(str(folder)), settings, Reporter()),
     ):
         pass
 

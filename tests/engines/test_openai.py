@@ -27,7 +27,7 @@ from dialsum_cli.engines.asking import LONGEST_PAUSE
 from dialsum_cli.engines.choice import check_engine, choose_engine, open_engine
 from dialsum_cli.engines.pacing import LONGEST, SHORTEST, Pace, backoff, retry_after
 from dialsum_cli.errors import DialsumError, RequestError
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, PredictSettings, ScreenSettings
 from dialsum_cli.store import Resumed, SummaryStore
 from dialsum_cli.summarizer import collect
@@ -36,7 +36,7 @@ from tests.conftest import ROOT
 KEY = "sk-planted-0123456789abcdef"
 
 
-class Heard(QuietReporter):
+class Heard(Reporter):
     def __init__(self):
         self.warnings, self.notes = [], []
 
@@ -262,7 +262,7 @@ def test_tokens_are_counted_and_kept(tmp_path):
     with misbehaving_server() as server:
         settings = PredictSettings(base_url=server.url, api_model="solar")
         for _ in range(2):
-            with open_engine(registry.served("solar"), settings, QuietReporter()) as (summarizer, _):
+            with open_engine(registry.served("solar"), settings, Reporter()) as (summarizer, _):
                 store = SummaryStore(tmp_path, summarizer.ingredients())
                 collect(Resumed(summarizer, store), dialogues(*NAMES), batches.append)
         assert len(server.asked) == 12
@@ -448,7 +448,7 @@ def test_a_real_server_writes_what_hf_writes(real_server):
     here = PredictSettings(model="tiny-llama", engine="hf", block_foreign=False, max_new_tokens=60)
     texts = []
     for spec, settings in ((registry.served(model), served), (registry.resolve("tiny-llama"), here)):
-        with open_engine(spec, settings, QuietReporter()) as (summarizer, _):
+        with open_engine(spec, settings, Reporter()) as (summarizer, _):
             summaries = collect(summarizer, asked, lambda batch: None)
             texts.append([(summary.fname, summary.text, summary.truncated) for summary in summaries])
     assert texts[0] == texts[1]

@@ -22,7 +22,7 @@ from dialsum_cli.errors import MissingPartError, RequestError
 from dialsum_cli.models.loading import load, open_checkpoint
 from dialsum_cli.models.vocabulary import KoreanLogitsProcessor, Vocabulary
 from dialsum_cli.registry import resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, PredictSettings
 from dialsum_cli.summarizer import collect
 
@@ -177,7 +177,7 @@ def test_its_start_is_not_the_pace_of_what_follows(loaded, monkeypatch):
 def test_where_it_is_missing_the_remedy_installs_it(dialsum):
     with (
         pytest.raises(MissingPartError, match="not installed") as error,
-        open_engine(resolve("tiny-llama"), PredictSettings(engine="vllm"), QuietReporter()),
+        open_engine(resolve("tiny-llama"), PredictSettings(engine="vllm"), Reporter()),
     ):
         pass
     assert error.value.remedy.startswith("pip install '.[vllm]'")
@@ -192,7 +192,7 @@ def test_where_it_is_missing_the_remedy_installs_it(dialsum):
 def test_what_it_can_not_serve_is_refused(model, options):
     with (
         pytest.raises(RequestError, match=r"encoder-decoder|4-bit") as error,
-        open_engine(resolve(model), PredictSettings(engine="vllm", **options), QuietReporter()),
+        open_engine(resolve(model), PredictSettings(engine="vllm", **options), Reporter()),
     ):
         pass
     assert error.value.remedy == "use --engine hf"
@@ -201,7 +201,7 @@ def test_what_it_can_not_serve_is_refused(model, options):
 def summaries(model, dialogues, **options):
     batches = []
     chosen = PredictSettings(model=model, max_new_tokens=80, **options)
-    with open_engine(resolve(model), chosen, QuietReporter()) as (summarizer, facts):
+    with open_engine(resolve(model), chosen, Reporter()) as (summarizer, facts):
         found = collect(summarizer, dialogues, batches.append)
     return found, facts, batches
 
@@ -221,7 +221,7 @@ def test_it_writes_what_hf_writes(blocked):
 @with_vllm
 @pytest.mark.slow
 def test_an_adapter_is_served_on_its_base(tmp_path):
-    with open_summarizer(resolve("tiny-llama"), PredictSettings(), QuietReporter()) as (_, loaded):
+    with open_summarizer(resolve("tiny-llama"), PredictSettings(), Reporter()) as (_, loaded):
         torch.manual_seed(1)
         adapted = get_peft_model(
             loaded.model, LoraConfig(r=4, init_lora_weights=False, target_modules=["q_proj", "v_proj"])

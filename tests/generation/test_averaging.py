@@ -16,7 +16,7 @@ from dialsum_cli.generation.sampling import Sampling
 from dialsum_cli.models.loading import load
 from dialsum_cli.models.planning import batch_tokens
 from dialsum_cli.registry import resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, PredictSettings
 from dialsum_cli.summarizer import collect
 
@@ -58,7 +58,7 @@ def opened(paths, **options):
     """The context of a summarizer of these models."""
     spec, *others = [resolve(str(path)) for path in paths]
     settings = PredictSettings(**{"max_new_tokens": NEW, "block_foreign": False} | options)
-    return open_summarizer(spec, settings, QuietReporter(), *others)
+    return open_summarizer(spec, settings, Reporter(), *others)
 
 
 def texts(paths, dialogues, **options):

@@ -10,13 +10,13 @@ from dialsum_cli.data.submissions import read_submission
 from dialsum_cli.engines.huggingface import open_summarizer
 from dialsum_cli.models.trained import as_trained, save_options
 from dialsum_cli.registry import resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import GenerationSettings
 
 BEAMS = PredictSettings(num_beams=4, length_penalty=0.7, max_new_tokens=8)
 
 
-class Told(QuietReporter):
+class Told(Reporter):
     """Remembers the warnings."""
 
     def __init__(self):

@@ -14,7 +14,7 @@ from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.engines.huggingface import open_prompt
 from dialsum_cli.models.loading import load
 from dialsum_cli.registry import FULL, QLORA, resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, FinetuneSettings
 from dialsum_cli.training.batches import make_examples
 from dialsum_cli.training.methods import prepare
@@ -54,7 +54,7 @@ def train_ours(loaded, examples, recipe, settings, folder, budget):
     folder.mkdir()
     train(
         loaded, examples, recipe, settings, steps, folder, lambda: {"final_score": 0.0}, lambda history: None,
-        QuietReporter(),
+        Reporter(),
     )  # fmt: skip
     steps.loss.remove()
     return steps.losses

@@ -13,7 +13,7 @@ from tiny_models import make_model
 
 from dialsum_cli.models.loading import load
 from dialsum_cli.registry import FULL, resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.training.batches import Example
 from dialsum_cli.training.methods import prepare
@@ -42,7 +42,7 @@ def examples():
 
 
 @dataclass
-class Clock(QuietReporter):
+class Clock(Reporter):
     """Tells nothing, and kills the process as it reports its so-and-so-manieth step."""
 
     dies_after: int | None = None

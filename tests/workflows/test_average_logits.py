@@ -14,11 +14,11 @@ from dialsum_cli.data.submissions import read_submission
 from dialsum_cli.models.alike import check_alike
 from dialsum_cli.models.trained import save_options
 from dialsum_cli.registry import resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import GenerationSettings
 
 
-class Told(QuietReporter):
+class Told(Reporter):
     """Remembers what was said."""
 
     def __init__(self):

@@ -410,6 +410,11 @@ def test_columns_hold_for_the_files_that_have_them(dialsum, tmp_path):
     done = dialsum("finetune", *files, "--show-plan", "--json")
     assert "of 1 dialogues and 4 summaries of dev" in done.stdout
     assert "'dev.csv' has no column `번호` and goes by its own `fname`" in done.stderr
+    batch = dialsum("finetune", *files, "--show-batch", "--json")
+    assert [row["fname"] for row in json.loads(batch.stdout)["batches"][0]["rows"]] == ["a"]
+    plan = ("doctor", "--models", "tiny-bart", "--data", "dev.csv", "--train", "mine.csv", *files[4:], "--json")
+    rows = json.loads(dialsum(*plan, check=None).stdout)["checks"]
+    assert any(row["found"].endswith("for 1 dialogues") for row in rows)
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from dialsum_cli.models.trained import as_trained
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import ChatPrompt
 from dialsum_cli.registry import Recipe
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.runs import claim
 from dialsum_cli.settings import BUNDLED, FinetuneSettings, PredictSettings
 from dialsum_cli.workflows.finetune import finetune
@@ -57,7 +57,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-class Listener(QuietReporter):
+class Listener(Reporter):
     """Remembers what it is told."""
 
     def __init__(self):
@@ -333,7 +333,7 @@ def test_a_run_that_is_alive_in_another_process_is_left_alone(tmp_path):
     assert unfinished(tmp_path) == theirs
 
 
-class Interrupting(QuietReporter):
+class Interrupting(Reporter):
     """Ctrl-C in the middle of training."""
 
     @contextmanager

@@ -13,14 +13,14 @@ from tiny_models import make_model
 from dialsum_cli import DialsumError, PredictSettings, RequestError, predict
 from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.data.submissions import read_submission
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED
 from dialsum_cli.workflows import predict as workflow
 
 TURN = "#Person{}#: {}번째로 말합니다."
 
 
-class Told(QuietReporter):
+class Told(Reporter):
     """Remembers what was said."""
 
     def __init__(self):
@@ -72,6 +72,13 @@ def test_every_format_holds_the_same_rows_in_the_order_of_the_input(tmp_path, na
     assert read_submission(tmp_path / name) == {f"d_{n}": TURN.format(1, f"{n}-0") for n in range(5)}
     assert [*read_submission(tmp_path / name)] == [f"d_{n}" for n in range(5)]
     assert (result.rows, result.check.fit) == (5, True)
+
+
+def test_a_folder_called_as_a_prompt_is_no_prompt(tmp_path):
+    (tmp_path / "korean").mkdir()
+    output = tmp_path / "korean" / "out.csv"
+    predict(PredictSettings(model="lead1", data=write_data(tmp_path / "data.csv", 2), output=output))
+    assert [*read_submission(output)] == ["d_0", "d_1"]
 
 
 def test_an_ending_that_says_no_format_is_refused_before_anything_is_done(tmp_path):

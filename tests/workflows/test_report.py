@@ -7,6 +7,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 
 from dialsum_cli import (
@@ -25,7 +26,7 @@ from dialsum_cli import (
     tune,
 )
 from dialsum_cli.errors import DataError
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.reports.log import HEADER, updated
 from dialsum_cli.settings import BUNDLED
 
@@ -350,6 +351,20 @@ def test_a_data_set_of_the_hub_is_the_same_for_every_command(dialsum, tmp_path):
     assert len({system["data"] for system in result["systems"]}) == 1
 
 
+def test_columns_are_renamed_in_the_files_that_had_them(place, runs, tmp_path):
+    folder = runs("finetune")
+    train = tmp_path / "번호.csv"
+    train.write_text((place / "train.csv").read_text("utf-8").replace("fname", "번호", 1), "utf-8")
+    settings = yaml.safe_load((folder / "settings.yaml").read_text("utf-8"))
+    settings |= {"columns": {"fname": "번호"}, "train": str(train)}
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True), "utf-8")
+    renamed, _ = told(tmp_path, folder, place / "predict-run")
+    asis, _ = told(tmp_path, place / "finetune-run", place / "predict-run")
+    assert renamed.notes == asis.notes == []
+    assert [system.p_value for system in renamed.systems] == [system.p_value for system in asis.systems]
+    assert any(system.p_value is not None for system in renamed.systems)
+
+
 def test_a_baseline_of_several_runs_counts_once(runs, place, tmp_path):
     result, _ = told(tmp_path, place / "screen-run", runs("screen"))
     assert sorted(system.model for system in result.systems) == ["lead1", "tiny-bart", "tiny-bart"]
@@ -403,7 +418,7 @@ def test_what_is_typed_into_the_log_meanwhile_stays(runs, tmp_path):
     told(tmp_path, folder, markdown=log)
     filled = log.read_text("utf-8").replace(") |  |  |", ") |  | 41.7 |")
 
-    class Typing(QuietReporter):
+    class Typing(Reporter):
         def stage(self, title, total, unit):
             log.write_text(filled, "utf-8")
             return super().stage(title, total, unit)

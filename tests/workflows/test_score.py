@@ -14,7 +14,7 @@ from dialsum_cli.data.dialogues import read_gold_dialogues
 from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.metrics.scoring import score as score_texts
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, ScoreSettings
 from dialsum_cli.text import TAG
 from dialsum_cli.workflows.score import score
@@ -49,7 +49,7 @@ def systems(write, gold):
     ]
 
 
-class Collecting(QuietReporter):
+class Collecting(Reporter):
     def __init__(self):
         self.warnings = []
 

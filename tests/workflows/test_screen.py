@@ -14,7 +14,7 @@ from tiny_models import make_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dialsum_cli.errors import DataError
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.results import LeaderboardRow, PreflightResult
 from dialsum_cli.settings import ScreenSettings
 from dialsum_cli.summarizer import Batch, Summary
@@ -23,7 +23,7 @@ from dialsum_cli.workflows.screen import Entry, _TimeUp, _Watch, rank, screen
 TIMES = ("seconds", "dialogues_per_second", "estimated_seconds")
 
 
-class Heard(QuietReporter):
+class Heard(Reporter):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -79,10 +79,10 @@ LIMITED = """
 import json, resource, sys
 from pathlib import Path
 from dialsum_cli.settings import ScreenSettings
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.workflows.screen import screen
 
-class Heard(QuietReporter):
+class Heard(Reporter):
     warnings = []
     def warn(self, message):
         self.warnings.append(message)

@@ -28,7 +28,7 @@ from dialsum_cli.errors import DataError, DialsumError, MemoryShortError
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.models.trained import as_trained, save_options
 from dialsum_cli.registry import FULL_SMALL, QLORA, resolve
-from dialsum_cli.reporter import QuietReporter
+from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, DECODING, TRAINING, Range
 from dialsum_cli.summarizer import collect
 from dialsum_cli.tuning import spaces
@@ -42,7 +42,7 @@ SMALL = {"limit": 8, "max_new_tokens": 16}
 SPACE = {"num_beams": [1, 2], "length_penalty": {"low": 0.5, "high": 2}, "max_new_tokens": {"low": 6, "high": 16}}
 
 
-class Told(QuietReporter):
+class Told(Reporter):
     """Remembers what was said; presses Ctrl-C when it hears a word."""
 
     def __init__(self, stop_at=None):
@@ -415,7 +415,7 @@ def test_the_default_space_of_training_has_ranks_for_adapters_alone(recipe, adap
 
 def test_a_length_penalty_is_for_beams_and_changes_what_they_write(tmp_path):
     dialogues = read_dialogues(BUNDLED / "dev.csv", limit=6)
-    with open_summarizer(resolve("tiny-bart"), PredictSettings(), QuietReporter()) as (_, loaded):
+    with open_summarizer(resolve("tiny-bart"), PredictSettings(), Reporter()) as (_, loaded):
         lengths, stores = [], set()
         for penalty in (-3.0, 1.0, 3.0):
             settings = PredictSettings(num_beams=3, length_penalty=penalty)
