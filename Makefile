@@ -11,14 +11,14 @@ test: .venv/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 test-gpu: .venv/installed
 	$(BIN)/python -m pytest -m gpu
 
 coverage: .venv/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 -m slow --cov --cov-append --cov-report=term-missing:skip-covered
 
 check: .venv/installed
 	$(BIN)/ruff check .
