@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from dialsum_cli.data.dialogues import read_dialogues
-from dialsum_cli.engines.huggingface import free_memory
+from dialsum_cli.engines.huggingface import release_memory
 from dialsum_cli.generation.batching import run_batches
 from dialsum_cli.generation.decoding import Decoder
 from dialsum_cli.generation.sampling import Sampling
@@ -316,7 +316,7 @@ def measure(arguments: argparse.Namespace, shape: str, precision: str) -> Iterat
     else:  # tied to its embeddings, a random head repeats what it was given
         model = make(shape, precision, **({"tie_word_embeddings": False} if arguments.untied else {}))
     model.generation_config = GenerationConfig(bos_token_id=0, pad_token_id=0)
-    free_memory()
+    release_memory()
     cap(arguments.cap_gib)
     prompts: Sequence[Sequence[int]] = synthetic(arguments.prompts)
     dialogues: Sequence[str] = ()
@@ -371,7 +371,7 @@ def main() -> None:
                 shown = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
                          for key, value in measured.items())  # fmt: skip
                 print(f"  {way:9s} " + ", ".join(shown), flush=True)
-        free_memory()
+        release_memory()
         cap(0)
 
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from dialsum_cli.data.dialogues import Dialogue, read_dialogues
 from dialsum_cli.data.submissions import read_submission
-from dialsum_cli.engines.huggingface import free_memory
+from dialsum_cli.engines.huggingface import release_memory
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import ChatPrompt
 from dialsum_cli.settings import BUNDLED
@@ -145,7 +145,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.work) as folder, shapes.filed(arguments.output, RESULT) as results:
         work = Path(folder)
         make(arguments.shape, work / "model")
-        free_memory()
+        release_memory()
         dialogues = write_dialogues(work / "data.csv", arguments.dialogues)
         runs = results[label] = {"torch": torch.__version__}
         for number in numbers:
@@ -154,7 +154,7 @@ def main() -> None:
                 base = runs[f"{numbers[0]} processes"]
                 measured["faster"] = measured["rows_per_second"] / base["rows_per_second"]
                 measured["compared"] = compare(work, (f"all-{numbers[0]}", f"all-{number}"), dialogues)
-                free_memory()
+                release_memory()
             print(f"{label}, {number} processes: {json.dumps(measured)}", flush=True)
 
 

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoTokenizer
 
 from dialsum_cli.data.dialogues import read_dialogues
-from dialsum_cli.engines.huggingface import free_memory
+from dialsum_cli.engines.huggingface import release_memory
 from dialsum_cli.models.vocabulary import Vocabulary
 from dialsum_cli.reporter import Reporter
 from dialsum_cli.results import PreflightResult, Result
@@ -45,7 +45,7 @@ def make(shape: str, tokenizers: Path, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     del model
-    free_memory()
+    release_memory()
     return folder
 
 

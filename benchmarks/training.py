@@ -26,7 +26,7 @@ from tokenizers.models import WordLevel
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
 from dialsum_cli import processes
-from dialsum_cli.engines.huggingface import free_memory
+from dialsum_cli.engines.huggingface import release_memory
 from dialsum_cli.errors import DialsumError
 from dialsum_cli.models.kernels import fuse
 from dialsum_cli.models.loading import LoadedModel, out_of_memory, quiet
@@ -86,7 +86,7 @@ class Job:
     def model(self) -> PreTrainedModel:
         """It with random weights; from here on the memory is capped."""
         model = make(self.shape, self.precision, **smaller(self.shape))
-        free_memory()
+        release_memory()
         cap(self.cap_gib)
         return model
 
@@ -308,7 +308,7 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         processes.failed(measured["error"])
     except processes.ElsewhereError as error:
         measured = {"error": str(error)}
-    free_memory()
+    release_memory()
     cap(0)
     AcceleratorState._reset_state()  # which otherwise holds all trainers to the first one's number format
     return measured

@@ -23,7 +23,7 @@ from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import Result
 from dialsum_cli.settings import BUNDLED, ENV_PREFIX, Settings, is_positional, owner_of
 
-type_of_run = Callable[[Any, Reporter], Result]
+Workflow = Callable[[Any, Reporter], Result]
 INTERRUPTED = 130
 NEGATION = "negated_"  # with which no field of ours begins
 
@@ -43,9 +43,9 @@ PRESENTATION = [
 class Commands(TyperGroup):
     """The group of commands; each command's options are built when it is asked for, and not before."""
 
-    registered: dict[str, tuple[type[Settings], type_of_run]] = {}  # noqa: RUF012 - one application, one table
-    switches: dict[str, dict[str, type_of_run]] = {}  # noqa: RUF012 - by command
-    launched: set[type_of_run] = set()  # noqa: RUF012 - those that several processes can run together
+    registered: dict[str, tuple[type[Settings], Workflow]] = {}  # noqa: RUF012 - one application, one table
+    switches: dict[str, dict[str, Workflow]] = {}  # noqa: RUF012 - by command
+    launched: set[Workflow] = set()  # noqa: RUF012 - those that several processes can run together
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, in the order of their registration."""
@@ -67,15 +67,15 @@ class Commands(TyperGroup):
 
 
 def command(
-    settings_class: type[Settings], *, launch: bool = False, **switches: type_of_run
-) -> Callable[[type_of_run], type_of_run]:
+    settings_class: type[Settings], *, launch: bool = False, **switches: Workflow
+) -> Callable[[Workflow], Workflow]:
     """Register a function of settings and reporter as a command; the fields of its settings are its options.
 
     Each switch is a flag with which another function of the same settings is run instead. `launch` says that the
     processes of an `accelerate launch` run the command together; any other is refused there.
     """
 
-    def register(run: type_of_run) -> type_of_run:
+    def register(run: Workflow) -> Workflow:
         name = run.__name__.replace("_", "-")
         Commands.registered[name], Commands.switches[name] = (settings_class, run), switches
         if launch:
@@ -128,9 +128,7 @@ def _take_place() -> None:
     console.stderr.quiet = not processes.is_first_here()
 
 
-def _invocation(
-    settings_class: type[Settings], run: type_of_run, switches: dict[str, type_of_run]
-) -> Callable[..., None]:
+def _invocation(settings_class: type[Settings], run: Workflow, switches: dict[str, Workflow]) -> Callable[..., None]:
     def invoke(*, json: bool, debug: bool, **given: Any) -> None:
         chosen = {name: other for name, other in switches.items() if given.pop(name)}
         if len(chosen) > 1:
@@ -151,9 +149,7 @@ def _invocation(
     return invoke
 
 
-def execute(
-    settings_class: type[Settings], run: type_of_run, given: dict[str, Any], *, as_json: bool, debug: bool
-) -> int:
+def execute(settings_class: type[Settings], run: Workflow, given: dict[str, Any], *, as_json: bool, debug: bool) -> int:
     """Run a command and show what comes of it; returns the exit code."""
     settings: Settings | None = None
     try:

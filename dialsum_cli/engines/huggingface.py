@@ -1,4 +1,4 @@
-"""Engines: what makes a summarizer of a loaded model."""
+"""The hf engine: summaries from a model of transformers."""
 
 import gc
 import hashlib
@@ -232,7 +232,7 @@ def open_summarizer(
         RequestError: as `load` and `check_alike`.
         DialsumError: as `load`.
     """
-    free_memory()  # of a model that failed: its traceback kept it alive while the context was left
+    release_memory()  # of a model that failed: its traceback kept it alive while the context was left
     if others:
         check_alike([spec, *others], settings)
     loaded, asked = _loaded(spec, settings, reporter)
@@ -247,7 +247,7 @@ def open_summarizer(
         yield summarizer, loaded
     finally:
         del summarizer, loaded, rest
-        free_memory()
+        release_memory()
 
 
 def _loaded(
@@ -272,7 +272,7 @@ def peak_memory_gib() -> float | None:
     return torch.cuda.max_memory_allocated() / 2**30 if device().type == "cuda" else None
 
 
-def free_memory() -> None:
+def release_memory() -> None:
     """Give back what a model took that nothing refers to any more, and measure the next one's peak afresh."""
     gc.collect()
     if torch.cuda.is_available():

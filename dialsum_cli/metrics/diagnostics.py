@@ -81,7 +81,7 @@ def diagnose(
     )
 
 
-def summarise(items: Iterable[ItemDiagnostics], *, empty: int, speaker_swaps: int) -> Diagnostics:
+def totals(items: Iterable[ItemDiagnostics], *, empty: int, speaker_swaps: int) -> Diagnostics:
     """What was found in all of a system's summaries, one or more; the two counts come from their scores."""
     totals: defaultdict[str, _Total] = defaultdict(_Total)
     foreign: Counter[str] | None = None

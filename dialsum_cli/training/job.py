@@ -12,7 +12,7 @@ from dialsum_cli import processes
 from dialsum_cli.caches.downloads import check_disk_limit
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.data.writing import write_submission
-from dialsum_cli.engines.huggingface import free_memory, open_prompt, open_summarizer, peak_memory_gib
+from dialsum_cli.engines.huggingface import open_prompt, open_summarizer, peak_memory_gib, release_memory
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.metrics.scoring import Score, Scorer
 from dialsum_cli.models.loading import LoadedModel, download, open_checkpoint
@@ -70,7 +70,7 @@ class Job:
         if self.settings.disk_limit is not None and processes.is_first():
             limit = parse_bytes(self.settings.disk_limit)
             check_disk_limit(limit, download_bytes(spec), spec.name, self.settings.output_dir)
-        free_memory()  # of a model that failed: what this one may take is decided next
+        release_memory()  # of a model that failed: what this one may take is decided next
         checkpoint = open_checkpoint(spec)
         if (first := processes.told(checkpoint.spec)) != checkpoint.spec:
             checkpoint = open_checkpoint(first)  # at the commit that the first process has found

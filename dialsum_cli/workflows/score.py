@@ -11,7 +11,7 @@ from dialsum_cli.data.dialogues import Dialogue, facts_of, read_dialogues, read_
 from dialsum_cli.data.submissions import align, columns_by_file, read_submission
 from dialsum_cli.data.writing import check_place
 from dialsum_cli.errors import RequestError
-from dialsum_cli.metrics.diagnostics import ItemDiagnostics, diagnose, summarise, swap_speakers
+from dialsum_cli.metrics.diagnostics import ItemDiagnostics, diagnose, swap_speakers, totals
 from dialsum_cli.metrics.differences import lowest
 from dialsum_cli.metrics.morphemes import DICTIONARY, Tokenizer
 from dialsum_cli.metrics.morphemes import tokenizer as tokenizer_named
@@ -86,7 +86,7 @@ def _score(settings: ScoreSettings, reporter: Reporter) -> ScoreResult:
         settings.files[:-1], summaries, scores, swapped, comparisons, strict=True
     ):
         swaps = sum(map(_better, exchanged.items.final_score, measured.items.final_score))
-        diagnostics = summarise(_diagnose(texts, rows, tokenizer), empty=measured.empty, speaker_swaps=swaps)
+        diagnostics = totals(_diagnose(texts, rows, tokenizer), empty=measured.empty, speaker_swaps=swaps)
         count = settings.worst or (ON_THE_PAGE if settings.report else 0)
         worst = [*lowest(texts, rows, measured.items.final_score, count, tokenizer)]
         systems.append(_system(path, measured, rows, diagnostics, compared, worst[: settings.worst]))

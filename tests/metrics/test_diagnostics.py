@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialsum_cli.metrics.diagnostics import diagnose, repetition_rate, summarise, swap_speakers
+from dialsum_cli.metrics.diagnostics import diagnose, repetition_rate, swap_speakers, totals
 from dialsum_cli.metrics.morphemes import tokenizer
 
 DIALOGUE = (
@@ -60,16 +60,16 @@ def test_without_a_dialogue_what_only_it_can_tell_is_unknown():
     assert (alone.unknown_tags, alone.korean_ratio, alone.foreign_scripts) == (None, None, None)
     assert (alone.lost_tags, alone.broken_tags, alone.cut_off) == ((), (), False)
     assert diagnose("x", [REFERENCE], DIALOGUE).unsupported_names is None
-    total = summarise([alone], empty=0, speaker_swaps=0).model_dump()
+    total = totals([alone], empty=0, speaker_swaps=0).model_dump()
     unknown = {"tag_fidelity", "unknown_tags", "korean_ratio", "foreign_scripts", "unsupported_names",
                "unsupported_numbers"}  # fmt: skip
     assert {name for name, value in total.items() if value is None} == unknown
-    both = summarise([alone, found("#Person3#은 漢字를")], empty=0, speaker_swaps=0)
+    both = totals([alone, found("#Person3#은 漢字를")], empty=0, speaker_swaps=0)
     assert (both.unknown_tags, both.korean_ratio, both.foreign_scripts) == (1, 0.5, {"Han": 2})
 
 
 def test_totals_are_rows_and_means():
-    total = summarise(map(found, ["#Person3#은 뉴욕", REFERENCE, ""]), empty=1, speaker_swaps=2)
+    total = totals(map(found, ["#Person3#은 뉴욕", REFERENCE, ""]), empty=1, speaker_swaps=2)
     assert total.model_dump() == {
         "empty": 1,
         "length_ratio": pytest.approx((len("#Person3#은뉴욕") / len("".join(REFERENCE.split())) + 1) / 3),
@@ -111,7 +111,7 @@ def test_real_references_have_next_to_no_findings(shared_data):
             diagnose(text, row.references, row.text, names=tokenizer().names)
             for text, row in zip(summaries, rows, strict=True)
         )
-        return summarise(items, empty=0, speaker_swaps=0)
+        return totals(items, empty=0, speaker_swaps=0)
 
     own, others = total(texts), total(texts[7:] + texts[:7])
     assert (own.unknown_tags, own.lost_tags, own.cut_off, own.tag_fidelity) == (0, 0, 0, 1.0)
