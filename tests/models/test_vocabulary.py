@@ -467,7 +467,7 @@ def test_tables_are_cached_by_tokenizer(cache_home):
     (path,) = (cache_home / "dialsum" / "vocabularies").iterdir()
     written = path.stat()
     assert same(first, Vocabulary.build(byte_level(), [1]))
-    assert path.stat().st_mtime_ns == written.st_mtime_ns
+    assert path.stat().st_ino == written.st_ino  # it was not written anew
     Vocabulary.build(byte_fallback(), [2])
     assert len(list(path.parent.iterdir())) == 2
 

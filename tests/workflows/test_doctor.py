@@ -14,6 +14,7 @@ from loopback_hub import LoopbackHub, _Handler, loopback_hub
 from rich.cells import cell_len
 
 from dialsum_cli.console import show
+from dialsum_cli.health import process
 from dialsum_cli.health.machine import Pairing, judge
 from dialsum_cli.health.plan import together
 from dialsum_cli.health.process import checks, examine, look
@@ -251,8 +252,9 @@ def test_a_check_that_hangs_is_given_up_and_the_next_one_runs(stage):
     assert rows[0].found == "no answer within 30 s"
 
 
-def test_a_process_that_answered_ends_as_python_does(stage, tmp_path):
+def test_a_process_that_answered_ends_as_python_does(stage, tmp_path, monkeypatch):
     """What a library, or coverage, does at exit is done."""
+    monkeypatch.setattr(process, "GOODBYE", 60)
     left = tmp_path / "left"
     stage.module("mecab", f"import atexit, pathlib; atexit.register(pathlib.Path({str(left)!r}).touch); raise OSError")
     assert found(DoctorSettings(), "mecab")[0].status == "broken"

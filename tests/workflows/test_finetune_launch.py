@@ -78,7 +78,7 @@ def arguments(place, models, folder, **given):
 
 
 def run(command, code=0):
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
     return done
 
@@ -142,7 +142,7 @@ def test_two_processes_follow_the_curve_of_one(alone, together, model):
 def test_one_process_prints(together):
     _, done = together
     assert [run["status"] for run in json.loads(done.stdout)["runs"]] == ["ok", "ok"]
-    assert done.stderr.count("plain Korean prompt") <= 1
+    assert done.stderr.count("What the training takes") == 2  # once for each model
 
 
 def test_a_model_that_fails_in_one_process_fails_in_all_and_the_next_one_is_trained(place, tmp_path, alone):
@@ -170,16 +170,16 @@ class LaunchedNight(Night):
 
     def __init__(self, place, folder, **given):
         super().__init__(place, folder)
-        for name, value in {"num-epochs": 4, **given}.items():
+        for name, value in {"num-epochs": 3, **given}.items():
             self.arguments[self.arguments.index(f"--{name}") + 1] = str(value)
 
-    def start(self, *more, program=(*LAUNCH, "-m", "dialsum_cli")):
+    def start(self, *more, program=(*LAUNCH, *ALONE[1:])):
         return super().start(*more, program=program)
 
     def kill_after(self, steps, rank):
         """Let one of the processes die after so many steps; the launcher ends the other one."""
         with self.start(program=[*LAUNCH, *frail("step", steps, signal.SIGKILL, rank)[1:]]) as launcher:
-            _, errors = launcher.communicate(timeout=300)
+            _, errors = launcher.communicate()
         assert launcher.returncode != 0, errors
         alive = [each.info["cmdline"] or [] for each in psutil.process_iter(["cmdline"])]
         assert not [command for command in alive if str(self.folder) in command]
@@ -203,11 +203,11 @@ def test_killed_processes_are_resumed_to_the_bit(place, tmp_path):
 
 def test_another_number_of_processes_goes_on_with_the_same_steps_and_says_what_differs(place, tmp_path):
     whole = LaunchedNight(place, tmp_path / "whole", **{"lora-dropout": 0})
-    whole.start(program=ALONE).communicate(timeout=300)
+    whole.start(program=ALONE).communicate()
     night = LaunchedNight(place, tmp_path / "killed", **{"lora-dropout": 0})
     night.kill_after(15, rank=1)
     with night.start(program=ALONE) as process:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "in 1 process instead of 2" in errors
     assert "dropout's random numbers are others" in errors

@@ -6,19 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 import torch
-from frail import frail, wait_for, wait_for_stop
+from frail import frail, wait_for_stop
 from safetensors.torch import load_file
 from tiny_models import make_model
 
 from tests.workflows.test_finetune import TAGGED, read_rows, write_data
 
 pytestmark = pytest.mark.slow
-ALONE = (sys.executable, "-m", "dialsum_cli")
+ALONE = tuple(frail("step", 10**9, signal.SIGSTOP))  # which never comes
 FAMILIES = ("t5", "mbart", "gpt2", "llama", "qwen")
 WRONG = "아무도 아무 말도 하지 않았고 아무 일도 없었다."
 
@@ -118,13 +118,13 @@ def test_a_curve_that_falls_stops_after_three_evaluations_at_its_best(dialsum, p
 
 
 class Night:
-    """A run that takes a while: 96 steps with dropout, a checkpoint after each, in a folder of its own."""
+    """A run that takes a while: 72 steps with dropout, a checkpoint after each, in a folder of its own."""
 
     def __init__(self, place, folder):
         self.folder = folder
         options = {
             "models": place / "llama", "train": place / "train.csv", "dev": place / "dev.csv", "prompt": "short",
-            "max-new-tokens": 4, "eval-limit": 2, "num-epochs": 8, "batch-size": 2, "patience": 99,
+            "max-new-tokens": 4, "eval-limit": 2, "num-epochs": 6, "batch-size": 2, "patience": 99,
             "lora-dropout": 0.3, "learning-rate": 1e-3, "checkpoint-minutes": 1e-6, "output-dir": folder,
         }  # fmt: skip
         self.arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
@@ -135,7 +135,7 @@ class Night:
 
     def finish(self, *more, code=0):
         process = self.start(*more)
-        output, errors = process.communicate(timeout=500)
+        output, errors = process.communicate()
         assert process.returncode == code, f"{output}\n{errors}"
         assert "Traceback" not in errors
         return json.loads(output)["runs"][0], errors
@@ -145,9 +145,6 @@ class Night:
 
     def step(self):
         return int(self.checkpoints()[-1].name[11:]) if self.checkpoints() else 0
-
-    def wait_for_step(self, process, step):
-        wait_for(lambda: self.step() >= step, process)
 
     def adapter(self):
         (path,) = self.folder.glob("*/*/model/adapter_model.safetensors")
@@ -165,16 +162,13 @@ def undisturbed(place):
 def test_ten_kills_at_random_moments_leave_the_same_adapter_to_the_bit(place, tmp_path, undisturbed):
     whole, expected = undisturbed
     night, moments = Night(place, tmp_path / "killed"), random.Random(5)
-    for kill in range(10):
-        with night.start() as process:
-            if kill % 4 == 1:  # while it loads, measures, or takes up what was
-                time.sleep(moments.uniform(0.5, 6))
-            else:
-                night.wait_for_step(process, night.step() + moments.randrange(1, 8))
-                time.sleep(moments.uniform(0, 0.5))
-            assert process.poll() is None, "it was over before it was killed: make the run longer"
-            process.kill()
-    assert 20 < night.step() < 96
+    # While it loads; between two steps; while it writes a checkpoint; just before that takes its place.
+    events = {"import": 1000, "step": 8, "checkpoint": 20, "rename": 8}
+    for _, (event, most) in zip(range(10), cycle(events.items()), strict=False):
+        with night.start(program=frail(event, moments.randrange(1, most), signal.SIGKILL)) as process:
+            output, errors = process.communicate()
+        assert process.returncode == -signal.SIGKILL, f"{event}: {output}\n{errors}"
+    assert 10 < night.step() < 72
     result, errors = night.finish()
     assert "going on from step" in errors
     assert len([*night.folder.glob("*/*/configuration.json")]) == 1
@@ -185,12 +179,13 @@ def test_ten_kills_at_random_moments_leave_the_same_adapter_to_the_bit(place, tm
 
 def test_a_run_that_is_unfinished_finished_or_alive(place, tmp_path):
     night = Night(place, tmp_path / "runs")
-    with night.start("--num-epochs", 40) as process:
-        night.wait_for_step(process, 2)
-        other, _ = night.finish("--learning-rate", 2e-3, "--num-epochs", 1)  # the first is alive: left alone
-        assert other["status"] == "ok"
-        assert process.poll() is None
-        process.kill()
+    with night.start(program=frail("step", 2, signal.SIGSTOP)) as process:
+        try:
+            wait_for_stop(process)
+            other, _ = night.finish("--learning-rate", 2e-3, "--num-epochs", 1)  # the first is alive: left alone
+            assert other["status"] == "ok"
+        finally:
+            process.kill()
     (alive,) = {path.parent for path in night.folder.glob("*/*/configuration.json")} - {Path(other["run_dir"])}
     Path(other["run_dir"]).rename(tmp_path / "elsewhere")
     refused, errors = night.finish("--learning-rate", 2e-3, code=1)
@@ -231,7 +226,7 @@ def test_a_disk_that_fills_during_a_checkpoint_costs_nothing_older(place, small_
                     file.write(bytes(min(free - left, 1 << 20)))
                     file.flush()
             process.send_signal(signal.SIGCONT)
-            output, errors = process.communicate(timeout=300)
+            output, errors = process.communicate()
         finally:
             process.kill()
     assert process.returncode == 1, errors

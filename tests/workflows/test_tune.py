@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import resource
 import signal
 import sqlite3
@@ -570,9 +569,8 @@ def test_killed_again_and_again_a_search_goes_on_without_a_scratch(tmp_path):
 
 
 @pytest.mark.slow
-def test_twelve_decoding_trials_take_less_than_three_minutes_of_a_cpu(dialsum):
-    before = os.times()
-    done = dialsum("tune", "--model", "tiny-bart", "--json")
-    after = os.times()
-    assert len(json.loads(done.stdout)["stages"][0]["trials"]) == 12
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 180
+def test_what_nothing_is_said_of_is_searched_for_as_the_page_says(dialsum):
+    done = dialsum("tune", "--model", "tiny-bart", "--trials", 3, "--json")
+    [stage] = json.loads(done.stdout)["stages"]
+    assert [trial["number"] for trial in stage["trials"]] == [0, 1, 2]
+    assert stage["searched"] + stage["held_out"] == 120
