@@ -54,7 +54,7 @@ def test_a_clean_up_that_is_killed_leaves_a_whole_cache_and_the_next_one_finishe
     done = json.loads(clean(full, "--keep", "kept/model", "--yes").stdout)
     assert full.models() == ["kept/model"]
     assert between - on_disk(full.root) == done["freed_bytes"]
-    assert (between < before) == (left < 11)
+    assert between < before
     assert not (full.hub / ".locks" / "dialsum-trash").exists()
     assert not scan_cache_dir(full.hub).warnings
 
