@@ -163,8 +163,10 @@ def next_step(result: Result) -> str:
             return f"Kept in {result.run_dir}.{following}"
         case FinetuneResult() if done := [run for run in result.runs if run.status == "ok"]:
             best_run = max(done, key=lambda run: run.after.final_score if run.after else 0.0)
-            following = f"dialsum predict --model {quote(str(best_run.run_dir))} --data TEST.csv"
-            return f"Kept in {best_run.run_dir}. Next: {following}"
+            kept = f"Kept in {best_run.run_dir}."
+            if best_run.before and best_run.after and best_run.after.final_score < best_run.before.final_score:
+                return f"{kept} No model has gained from it."
+            return f"{kept} Next: dialsum predict --model {quote(str(best_run.run_dir))} --data TEST.csv"
         case PredictResult():
             output, known = quote(str(result.output)), "hand it in, or where summaries are known: "
             gold = "GOLD.csv"

@@ -18,6 +18,7 @@ SYSTEMATIC = 0.2  # share of the summaries from which on an oddity is no slip bu
 # People leave tags out as well, where a dialogue tells names, and a small model that spells Hangul in bytes slips now
 # and then: it takes most of the summaries to say that tags were replaced, or that answers are decoded wrongly.
 MOSTLY = 0.5
+FIRST = 1000  # summaries that later ones are compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ RULES: Mapping[str, Rule] = {
                               MOSTLY),
     "broken_tags": Rule("broken tags", "mend them to #Person1#: look at decoding and at the repetition penalty",
                         SYSTEMATIC),
-    "unknown_tags": Rule("tags that the dialogue doesn't have", "check whether rows were shifted", SYSTEMATIC),
+    "unknown_tags": Rule("tags that the dialogue doesn't have",
+                         "see whether the model invents people, or rows were shifted", SYSTEMATIC),
     "lost_tags": Rule("no speaker's tag, though the dialogue has them",
                       "keep special tokens when decoding (skip_special_tokens=False)", MOSTLY),
     "replaced_tags": Rule("tags replaced by roles or letters", "call speakers as the dialogue does: #Person1#",
@@ -78,7 +80,9 @@ RULES: Mapping[str, Rule] = {
                        SYSTEMATIC),
     "foreign_scripts": Rule("letters neither Hangul nor Latin that the dialogue doesn't have",
                             "predict with --block-foreign", SYSTEMATIC),
-    "latin": Rule("Latin words that the dialogue doesn't have", "predict with --block-foreign", None),
+    "latin": Rule("Latin words that the dialogue doesn't have",
+                  "predict with --block-foreign; where they are another dialogue's names, rows were shifted", None),
+    "alike": Rule("the very summary of an earlier row", "see whether the model has read the dialogues", None),
     "long": Rule("longer than the dialogue", "lower --max-new-tokens, or ask for one sentence", SYSTEMATIC),
 }  # fmt: skip
 
@@ -135,6 +139,7 @@ class Inspector:
     summaries: int = 0
     characters: int = 0
     roles: int = 0  # summaries without a tag that call somebody by a role
+    first: set[str] = field(default_factory=set)  # the first summaries: what stands in many rows is among them
     found: Findings = field(default_factory=Findings)
 
     @property
@@ -149,6 +154,10 @@ class Inspector:
         if without_word(summary):
             self.found.add("empty", where)
             return
+        if summary in self.first:
+            self.found.add("alike", where)
+        elif len(self.first) < FIRST:
+            self.first.add(summary)
         # Each rule's cheap half comes first: data may be millions of rows, and next to none has anything to find.
         rest = TAG.sub(" ", summary)
         if len(rest) < len(summary) and (unknown := [tag for tag in TAG.findall(summary) if tag not in dialogue]):
@@ -181,6 +190,8 @@ class Inspector:
         if self.roles > found.rows["lost_tags"] / 2:  # they were not left out, but replaced
             found.rows["replaced_tags"] = found.rows.pop("lost_tags")
             found.examples["replaced_tags"] = found.examples.pop("lost_tags")
+        if found.rows["alike"] < SYSTEMATIC * self.summaries:
+            del found.rows["alike"]  # two short dialogues may well be told in the same words
         listed = found.listed(self.summaries, self.usual._shares() if self.usual else {})
         return [*listed, *self._length()]
 

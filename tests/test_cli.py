@@ -20,7 +20,15 @@ from dialsum_cli.command import Commands, execute
 from dialsum_cli.console import TerminalReporter, fail, next_step, show
 from dialsum_cli.errors import RequestError
 from dialsum_cli.registry import resolve
-from dialsum_cli.results import DataFacts, LeaderboardRow, ModelsResult, ScreenResult
+from dialsum_cli.results import (
+    DataFacts,
+    FinetuneResult,
+    FinetuneRun,
+    LeaderboardRow,
+    ModelsResult,
+    Scores,
+    ScreenResult,
+)
 from dialsum_cli.settings import BUNDLED, FinetuneSettings, ModelsSettings, ScreenSettings, is_positional
 from tests.conftest import OWN
 
@@ -356,6 +364,15 @@ def leaderboard(rows, path="내 것.csv"):
 )
 def test_after_a_screening_the_next_step_trains_on_the_same_data(path, hint):
     assert next_step(leaderboard(20, path)) == f"Kept in runs/x. Next: dialsum finetune --models 'a b'{hint}"
+
+
+@pytest.mark.parametrize(("after", "hint"), [(49.9, "No model has gained from it."), (50.1, "Next: dialsum predict")])
+def test_after_a_training_the_next_step_depends_on_its_gain(after, hint):
+    scores = [
+        Scores(rouge1=0, rouge2=0, rougeL=0, final_score=value, rouge_sum=0, ci95=(0, 100)) for value in (50.0, after)
+    ]
+    run = FinetuneRun(model="m", run_dir="runs/m", before=scores[0], after=scores[1])
+    assert hint in next_step(FinetuneResult(runs=[run], signature="", floor={"constant sentence": 27.0}))
 
 
 @pytest.mark.parametrize(

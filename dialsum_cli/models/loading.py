@@ -273,7 +273,9 @@ def explain(spec: ModelSpec, source: Source, error: Exception) -> DialsumError:
             f"pip install -U transformers, or {known}",
         )
     if "Unrecognized model" in text:
-        return RequestError(f"{name} has no config.json that names an architecture", known)
+        runs = sorted(path.parent for path in source.folder.glob("*/model") if path.is_dir())
+        remedy = f"it holds runs: name one of them, as '{runs[-1]}'" if runs else known
+        return RequestError(f"{name} has no config.json that names an architecture", remedy)
     if "Unrecognized configuration class" in text:
         return RequestError(f"{name} is a model that writes no text", known)
     again = "copy the folder again"

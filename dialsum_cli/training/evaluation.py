@@ -76,6 +76,7 @@ class Evaluator:
     def judge(self) -> dict[str, float]:
         """What a training goes by: scores (0-100) by name."""
         score, summaries = self._evaluated("evaluation", *self.first)
+        self.reporter.note(f"{self.loaded.spec.name}: final score {score.final_score:.2f}")
         names = ("final_score", "rouge1", "rouge2", "rougeL")
         cut = sum(summary.truncated for summary in summaries)
         return {name: getattr(score, name) for name in names} | {"empty": score.empty, "truncated": cut}

@@ -363,6 +363,11 @@ def train(
             trainer.train(resume_from_checkpoint=checkpoint)
             state = trainer.state
         trained_for = trainer.seconds
+    if state.global_step < total:
+        reporter.note(
+            f"{loaded.spec.name}: stopped at step {state.global_step} of {total}: "
+            f"{recipe.patience} evaluations without a better score (--patience)"
+        )
     loaded.model.eval()  # the trainer leaves it with dropout on
     return Trained(
         best_step=int(state.best_global_step or state.global_step),

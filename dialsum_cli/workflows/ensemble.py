@@ -207,6 +207,11 @@ def _warn(result: EnsembleResult, reporter: Reporter) -> None:
     for each in systems:
         if each.empty:
             reporter.warn(f"'{each.path}': of {rows} summaries {each.empty} without a word, which agree with nothing")
+    for name, final_score in result.floor.items():
+        if result.score and result.score.final_score < final_score:
+            reporter.warn(
+                f"the ensemble scores {result.score.final_score:.2f}, below the {final_score:.2f} of the {name}"
+            )
     winner = max(systems, key=lambda each: each.same)
     if winner.same >= EVERYTHING * rows:
         reporter.warn(f"'{winner.path}' wins everything: {winner.same} of {rows} rows are as it wrote them")

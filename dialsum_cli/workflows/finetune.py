@@ -59,7 +59,21 @@ def finetune(settings: FinetuneSettings, reporter: Reporter = QUIET) -> Finetune
         if processes.is_first():
             forget_downloads(spec.name, spec.source, there, reporter)
     constant = job.scorer.score([CONSTANT_SENTENCE] * len(job.dev))
-    return FinetuneResult(runs=runs, signature=constant.signature, floor={"constant sentence": constant.final_score})
+    result = FinetuneResult(runs=runs, signature=constant.signature, floor={"constant sentence": constant.final_score})
+    for run in runs:
+        _warn(run, constant.final_score, reporter)
+    return result
+
+
+def _warn(run: FinetuneRun, constant: float, reporter: Reporter) -> None:
+    """Say so where a training was for nothing."""
+    if run.before is None or run.after is None:
+        return
+    after = f"{run.model} scores {run.after.final_score:.2f} after training"
+    if run.after.final_score < run.before.final_score:
+        reporter.warn(f"{after}, and scored {run.before.final_score:.2f} before: train longer, on more rows, or slower")
+    if run.after.final_score < constant:
+        reporter.warn(f"{after}, below the {constant:.2f} of one sentence for every dialogue")
 
 
 def _prepared(settings: FinetuneSettings, reporter: Reporter) -> tuple[list[ModelSpec], "Job"]:

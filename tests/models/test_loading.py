@@ -18,7 +18,7 @@ from tiny_models import make_model
 from transformers import AutoConfig, LlamaConfig, MllamaConfig, MllamaForConditionalGeneration, T5Config, ViTConfig
 
 from dialsum_cli.engines.vllm import VllmSummarizer
-from dialsum_cli.errors import DialsumError
+from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.models import sources
 from dialsum_cli.models.loading import load, load_tokenizer, open_checkpoint
 from dialsum_cli.models.planning import choose_precision, computed_in, half, peak_bytes, skeleton, weight_bytes
@@ -255,6 +255,14 @@ def test_a_damaged_folder_is_told_in_one_line(folders, tmp_path, how, message):
     assert "\n" not in str(raised.value)
     assert str(folder) in str(raised.value)
     assert raised.value.remedy
+
+
+def test_whoever_names_a_folder_of_runs_is_told_to_name_a_run(folders, tmp_path):
+    for run in ("20260101-120000", "20260102-120000"):
+        shutil.copytree(folders[0], tmp_path / "tiny" / run / "model")
+    with pytest.raises(RequestError) as raised:
+        load(resolve(str(tmp_path / "tiny")), SETTINGS)
+    assert raised.value.remedy == f"it holds runs: name one of them, as '{tmp_path}/tiny/20260102-120000'"
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

@@ -149,7 +149,15 @@ def test_a_fault_fails_for_its_reason(files, rule, content, rows, example):
 
 
 def test_every_rule_has_a_test():
-    assert {*FAULTS, "columns", "unreadable", "latin", "decomposed_ids"} == set(RULES)
+    assert {*FAULTS, "columns", "unreadable", "latin", "decomposed_ids", "alike"} == set(RULES)
+
+
+@pytest.mark.parametrize(("copies", "rows"), [(3, None), (4, 4), (19, 19)])
+def test_one_summary_for_many_dialogues_is_odd(files, copies, rows):
+    alike = [(fname, GOOD[0][1] if number <= copies else text) for number, (fname, text) in enumerate(GOOD)]
+    result = files(told(alike))
+    assert result.fit
+    assert [(each.check, each.rows) for each in result.findings] == ([] if rows is None else [("alike", rows)])
 
 
 @pytest.mark.parametrize(

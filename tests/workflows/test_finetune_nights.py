@@ -112,6 +112,8 @@ def test_a_curve_that_falls_stops_after_three_evaluations_at_its_best(dialsum, p
     assert [*curve] == [*range(1, best + 4)]  # three more, of the ten that an epoch has
     assert len(curve) < 10
     assert curve[best + 3] < curve[best]
+    assert f"{model}: stopped at step {best + 3} of 10: 3 evaluations without a better score" in done.stderr
+    assert f"{model}: final score {curve[best]:.2f}" in done.stderr
     assert run["after"]["final_score"] == pytest.approx(curve[best], abs=1e-4)
     dialsum("predict", "--model", folder, "--data", place / "dev.csv", "--output", "out.csv")
     assert read_rows(tmp_path / "out.csv") == read_rows(folder / "predictions.csv")
