@@ -88,6 +88,8 @@ def choose(spec: ModelSpec, config: PreTrainedConfig, settings: FinetuneSettings
         recipe, sources["method"] = replace(recipe, method=method), f"auto: {why}"
         notes.append(f"{spec.name} is trained by {method}: {why}")
     _check_precision(spec, recipe.method, settings)
+    if recipe.method == "full" and (unused := [name.replace("_", "-") for name in given if name.startswith("lora_")]):
+        notes.append(f"{spec.name}: all its weights are trained, without --{' and --'.join(unused)}")
     if recipe.optimizer.startswith("paged") and not on_gpu:
         recipe, sources["optimizer"] = replace(recipe, optimizer="adamw_torch"), "no GPU whose memory could be paged"
         notes.append(f"{spec.name}: adamw_torch instead of paged_adamw, for want of a GPU whose memory could be paged")

@@ -131,6 +131,11 @@ def test_one_value_that_is_given_leaves_the_others(name):
     assert changed.sources[name] == "given"
 
 
+def test_options_of_an_adapter_are_told_of_where_all_weights_are_trained():
+    notes = choose(CATALOGUE["kobart"], TINY_CONFIG, settings(lora_r=4, lora_alpha=8)).notes
+    assert "kobart: all its weights are trained, without --lora-r and --lora-alpha" in notes
+
+
 @pytest.mark.parametrize("zero", [{"max_grad_norm": 0}, {"warmup_ratio": 0}, {"lora_dropout": 0}, {"weight_decay": 0}])
 def test_zero_is_a_value_like_any_other(zero):
     (name,) = zero
