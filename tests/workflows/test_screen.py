@@ -109,9 +109,7 @@ def limited(tmp_path, room, models, **options):
 def test_memory_that_runs_out_halves_the_batches_and_changes_no_summary(models, tmp_path):
     options = {"limit": 40, "max_new_tokens": 8}
     plenty = limited(tmp_path, 2**36, [models[0]], **options, output_dir=str(tmp_path / "plenty"))
-    tight = limited(
-        tmp_path, 32 * 2**20, [models[0]], **options, batch_tokens=10**6, output_dir=str(tmp_path / "tight")
-    )
+    tight = limited(tmp_path, 8 * 2**20, [models[0]], **options, batch_tokens=10**6, output_dir=str(tmp_path / "tight"))
     (before,), (after,) = plenty["rows"], tight["rows"]
     assert before["batch_tokens"] == 16_384
     assert plenty["warnings"] == []
