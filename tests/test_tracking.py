@@ -13,11 +13,11 @@ from pathlib import Path
 from time import sleep
 
 import pytest
+from heard import Heard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dialsum_cli.registry import CATALOGUE, ModelSpec
-from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import PredictSettings, TrackingSettings
 from dialsum_cli.tracking import Label, Tracking, Training, command_label, run_config, short_rate, training_label
 from tests.workflows.test_finetune import write_data
@@ -27,17 +27,6 @@ QLORA = Training("qlora", "bf16", 3.0, 16, 2e-4, STARTED)
 FULL = Training("full", "fp32", 20, 50, 1e-5, STARTED)
 LABEL = command_label("predict", STARTED)
 KEY = "5ec7e7" * 8
-
-
-class Heard(Reporter):
-    def __init__(self):
-        self.notes, self.warnings = [], []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def warn(self, message):
-        self.warnings.append(message)
 
 
 @pytest.fixture(autouse=True)

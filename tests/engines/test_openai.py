@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import pytest
 from anyio import create_task_group, run
 from frail import frail, wait_for, wait_for_stop
+from heard import Heard
 from hypothesis import given
 from hypothesis import strategies as st
 from misbehaving_server import misbehaving_server
@@ -34,17 +35,6 @@ from dialsum_cli.summarizer import collect
 from tests.conftest import ROOT
 
 KEY = "sk-planted-0123456789abcdef"
-
-
-class Heard(Reporter):
-    def __init__(self):
-        self.warnings, self.notes = [], []
-
-    def warn(self, message):
-        self.warnings.append(message)
-
-    def note(self, message):
-        self.notes.append(message)
 
 
 @pytest.fixture(autouse=True)

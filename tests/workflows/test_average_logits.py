@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+from heard import Heard
 from tiny_models import make_model
 from typer.testing import CliRunner
 
@@ -14,18 +15,7 @@ from dialsum_cli.data.submissions import read_submission
 from dialsum_cli.models.alike import check_alike
 from dialsum_cli.models.trained import save_options
 from dialsum_cli.registry import resolve
-from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import GenerationSettings
-
-
-class Told(Reporter):
-    """Remembers what was said."""
-
-    def __init__(self):
-        self.notes = []
-
-    def note(self, message):
-        self.notes.append(message)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +43,7 @@ def settings(**options):
 
 
 def test_a_summarizer_like_any_other(members, data):
-    told = Told()
+    told = Heard()
     first = predict(settings(average_logits=members), told)
     assert (first.rows, first.check.rows) == (3, 3)
     assert "2 models' logits are averaged in fp32, by transformers' generate" in told.notes
@@ -62,11 +52,11 @@ def test_a_summarizer_like_any_other(members, data):
     assert facts["average_logits"] == members
     assert len(set(facts["weights"])) == 2
     for model in members:  # neither's own summaries are taken for those of both, nor the other way round
-        told = Told()
+        told = Heard()
         predict(settings(model=model), told)
         assert not any("from an earlier run" in each for each in told.notes)
         assert read_submission("submission.csv") != written
-    told = Told()
+    told = Heard()
     predict(settings(average_logits=members), told)
     assert f"{' + '.join(members)}: 3 summaries are there from an earlier run" in told.notes
     assert read_submission("submission.csv") == written

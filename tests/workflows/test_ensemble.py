@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from heard import Heard
 from rich.console import Console
 from rouge import Rouge
 from tiny_models import make_model
@@ -15,20 +16,9 @@ from dialsum_cli.data.submissions import read_submission
 from dialsum_cli.errors import DataError
 from dialsum_cli.metrics.morphemes import tokenizer
 from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer, score
-from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED
 
 DEV = BUNDLED / "dev.csv"
-
-
-class Told(Reporter):
-    """Remembers what was said."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warn(self, message):
-        self.warnings.append(message)
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +90,7 @@ def test_two_bad_systems_outvote_a_good_one(files, rows, monkeypatch):
     good = [row.references[0] for row in rows]
     bad = [f"아무 말이나 {i}번 합니다." for i in range(30)]
     paths, gold = files(good, bad, [f"{each} 정말입니다." for each in bad])
-    told = Told()
+    told = Heard()
     result = ensemble(EnsembleSettings(files=paths, gold=[gold]), told)
     assert (result.verdict, result.best) == ("do not ensemble", str(paths[0]))
     assert result.gain == pytest.approx(result.score.final_score - result.systems[0].final_score)
@@ -129,7 +119,7 @@ def test_a_gain_that_may_be_chance_is_none(files, rows, monkeypatch, rows_won, p
     systems = [[f"잘못 {n}번 {i}" if i % 3 == n and i < 3 * rows_won else each for i, each in enumerate(right)]
                for n in range(3)]  # fmt: skip
     paths, gold = files(*systems)
-    told = Told()
+    told = Heard()
     result = ensemble(EnsembleSettings(files=paths, gold=[gold]), told)
     assert (result.verdict, result.wins, result.losses) == ("do not ensemble", rows_won, 0)
     assert (result.gain > 0) == bool(rows_won)
@@ -159,7 +149,7 @@ def test_ties_go_to_the_better_system(files, rows):
     assert [each.chosen for each in ensemble(EnsembleSettings(**by_words)).systems] == [30, 0]  # given first
     heavier = ensemble(EnsembleSettings(**by_words, system_weights={str(paths[1]): 1.5}))
     assert [each.chosen for each in heavier.systems] == [0, 30]
-    told = Told()
+    told = Heard()
     by_gold = ensemble(EnsembleSettings(**by_words, gold=[gold]), told)
     assert ([each.chosen for each in by_gold.systems], by_gold.decided_by_order) == ([0, 30], 30)
     assert any("two systems have no majority" in each for each in told.warnings)
@@ -178,7 +168,7 @@ def test_the_agreement_has_the_rows_system_as_the_hypothesis(files, rows):
 def test_long_outliers_and_empty_summaries_are_counted(files, rows):
     right = [row.references[0] for row in rows]
     paths, _ = files(right, [f"{each} {each} {each} {each}" for each in right], ["", *right[1:]])
-    told = Told()
+    told = Heard()
     result = ensemble(EnsembleSettings(files=paths, max_length_ratio=3), told)
     assert [each.left_out for each in result.systems] == [0, 30, 1]
     assert (result.left_out, result.systems[2].empty, result.systems[1].chosen) == (31, 1, 0)

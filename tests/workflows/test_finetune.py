@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from heard import Heard
 from tiny_models import make_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -57,19 +58,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-class Listener(Reporter):
-    """Remembers what it is told."""
-
-    def __init__(self):
-        self.warnings, self.notes = [], []
-
-    def warn(self, message):
-        self.warnings.append(message)
-
-    def note(self, message):
-        self.notes.append(message)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with small data, a model, and a prompt of our own."""
@@ -97,7 +85,7 @@ def tuned(place):
     """One adapter trained and merged in this process; the prompt's file and the base's working folder are gone."""
     prompt = place / "gone.yaml"
     shutil.copy(place / "prompt.yaml", prompt)
-    reporter = Listener()
+    reporter = Heard()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         result = finetune(
@@ -174,7 +162,7 @@ def expected_ids(place, prompt):
 @pytest.mark.parametrize("part", ["", "model"])
 def test_a_fine_tuned_folder_is_asked_as_it_was_trained(place, tuned, tmp_path, part):
     run, _ = tuned
-    reporter = Listener()
+    reporter = Heard()
     data = {"model": str(run.run_dir / part), "data": str(place / "dev.csv")}
     (shown,) = show_prompt(PredictSettings(**data), reporter).prompts
     assert shown.ids == expected_ids(place, place / "prompt.yaml") != expected_ids(place, "korean")
@@ -185,7 +173,7 @@ def test_a_fine_tuned_folder_is_asked_as_it_was_trained(place, tuned, tmp_path, 
 
 def test_another_prompt_that_is_given_wins_and_is_warned_of(place, tuned, tmp_path):
     run, _ = tuned
-    reporter = Listener()
+    reporter = Heard()
     data = {"model": str(run.run_dir), "data": str(place / "dev.csv")}
     (shown,) = show_prompt(PredictSettings(prompt="short", **data), reporter).prompts
     assert shown.ids == expected_ids(place, "short")

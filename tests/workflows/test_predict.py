@@ -8,29 +8,16 @@ import subprocess
 import sys
 
 import pytest
+from heard import Heard
 from tiny_models import make_model
 
 from dialsum_cli import DialsumError, PredictSettings, RequestError, predict
 from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.data.submissions import read_submission
-from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED
 from dialsum_cli.workflows import predict as workflow
 
 TURN = "#Person{}#: {}번째로 말합니다."
-
-
-class Told(Reporter):
-    """Remembers what was said."""
-
-    def __init__(self):
-        self.notes, self.warnings = [], []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def warn(self, message):
-        self.warnings.append(message)
 
 
 def rows(path):
@@ -104,7 +91,7 @@ def test_parts_are_not_made_again(tmp_path, monkeypatch, llama):
     settings = {"model": llama, "data": write_data(tmp_path / "data.csv", 7), "max_new_tokens": 8, "overwrite": True}
     first = predict(PredictSettings(**settings, limit=5))
     assert len(stored(tmp_path / "runs")) == 5
-    told = Told()
+    told = Heard()
     predict(PredictSettings(**settings), told)
     assert len(stored(tmp_path / "runs")) == 7
     assert any("5 summaries are there from an earlier run" in note for note in told.notes)
@@ -256,11 +243,11 @@ def test_what_does_not_fit_is_cut_or_summarised_in_parts_and_counted(tmp_path):
     with data.open("a", encoding="utf-8") as file:
         file.writelines(f"short_{n},{TURN.format(1, n)},\n" for n in range(3))
     settings = {"model": "tiny-bart", "data": str(data), "max_new_tokens": 24}
-    told = Told()
+    told = Heard()
     cut = predict(PredictSettings(**settings, output="cut.csv"), told)
     assert (cut.prompts_truncated, cut.chunked, cut.rows) == (1, 0, 4)
     assert any("1 of 4 dialogues were too long for tiny-bart and were shortened" in each for each in told.warnings)
-    told = Told()
+    told = Heard()
     chunk = predict(PredictSettings(**settings, output="chunk.csv", long_dialogue="chunk"), told)
     assert (chunk.prompts_truncated, chunk.chunked, chunk.rows) == (0, 1, 4)
     assert any(

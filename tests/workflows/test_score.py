@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from given import GIVEN, UNREACHABLE
+from heard import Heard
 from rich.cells import cell_len
 
 from dialsum_cli import console, scoreboard
@@ -14,7 +15,6 @@ from dialsum_cli.data.dialogues import read_gold_dialogues
 from dialsum_cli.errors import DataError, RequestError
 from dialsum_cli.metrics.scoring import Scorer
 from dialsum_cli.metrics.scoring import score as score_texts
-from dialsum_cli.reporter import Reporter
 from dialsum_cli.settings import BUNDLED, ScoreSettings
 from dialsum_cli.text import TAG
 from dialsum_cli.workflows.score import score
@@ -47,14 +47,6 @@ def systems(write, gold):
         write("short.csv", [(row.fname, " ".join(row.references[1].split()[:-3])) for row in gold]),
         write("lead.csv", [(row.fname, row.text.splitlines()[0]) for row in gold]),
     ]
-
-
-class Collecting(Reporter):
-    def __init__(self):
-        self.warnings = []
-
-    def warn(self, message):
-        self.warnings.append(message)
 
 
 def test_each_system_is_compared_with_the_first_and_holm_adjusts(systems, gold):
@@ -128,7 +120,7 @@ def test_one_row_has_no_other_row(write, gold):
 
 def test_a_system_below_the_floor_is_told(write, gold):
     bad = write("bad.csv", [(row.fname, "네" if index else "") for index, row in enumerate(gold)])
-    reporter = Collecting()
+    reporter = Heard()
     result = score(ScoreSettings(files=[bad, DEV]), reporter)
     assert result.systems[0].empty_fnames == ["dev_0"]
     empty, constant, random = reporter.warnings

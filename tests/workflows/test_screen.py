@@ -10,33 +10,17 @@ from pathlib import Path
 
 import pytest
 from frail import frail
+from heard import Heard
 from tiny_models import make_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dialsum_cli.errors import DataError
-from dialsum_cli.reporter import Reporter
 from dialsum_cli.results import LeaderboardRow, PreflightResult
 from dialsum_cli.settings import ScreenSettings
 from dialsum_cli.summarizer import Batch, Summary
 from dialsum_cli.workflows.screen import Entry, _TimeUp, _Watch, rank, screen
 
 TIMES = ("seconds", "dialogues_per_second", "estimated_seconds")
-
-
-class Heard(Reporter):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.notes, self.warnings, self.previews = [], [], []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def warn(self, message):
-        self.warnings.append(message)
-
-    def preview(self, result):
-        self.previews.append(result)
 
 
 def timeless(rows):
