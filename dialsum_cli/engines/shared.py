@@ -77,7 +77,7 @@ def led(workflow: Callable[P, R]) -> Callable[P, R]:
             return cast(R, _follow())
         try:
             result = workflow(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the others would wait for ever for the next task
             with suppress(SystemExit):  # another one is gone: no reason to hide what was wrong here
                 processes.told(_End(error=_plain(error)))
             raise
@@ -157,7 +157,7 @@ class _Shared:
             try:
                 for batch in _share(task, self._engine):
                     yield news.batch(batch.work_left)
-            except Exception:
+            except Exception:  # which `_all_or_none` has all of them stop for
                 self._asked = ""
                 raise
             self._asked = ""
@@ -354,7 +354,7 @@ def _all_or_none(reporter: Reporter, stop: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever fails here, the others wait for this process's outcome
         if stop:
             processes.post(stop)
         processes.gathered(_Outcome(_plain(error), traceback.format_exc()))

@@ -58,7 +58,7 @@ def search(
             return done
         try:
             value = bench.measure(trial)
-        except Exception as error:
+        except Exception as error:  # whatever a drawn option raises is its trial's end, and the search goes on
             pruned = isinstance(error, MemoryShortError) or out_of_memory(error)
             strange = not isinstance(error, DialsumError | OSError)
             its_own = pruned or isinstance(error, RequestError) or (strange and not after_strange)
