@@ -1,5 +1,6 @@
 """Dialogues and their summaries as batches to train on: which rows a step sees, and how they are computed."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,14 +131,24 @@ def padded_tokens(examples: Sequence[Example]) -> int:
     return len(examples) * max(example.width for example in examples)
 
 
-def micro_batches(examples: Sequence[Example], budget: int) -> list[list[Example]]:
-    """The rows of a step in batches of at most `budget` tokens, padding included, and one row at least."""
+def full_batches(examples: Sequence[Example], budget: int) -> list[list[Example]]:
+    """Rows, the longest first, in batches of at most `budget` tokens, padding included, and one row at least."""
     batches: list[list[Example]] = []
     for example in sorted(examples, key=lambda example: -example.width):  # the first of a batch is its longest
         if not batches or (len(batches[-1]) + 1) * batches[-1][0].width > budget:
             batches.append([])
         batches[-1].append(example)
     return batches
+
+
+def micro_batches(examples: Sequence[Example], budget: int) -> list[list[Example]]:
+    """The rows of a step in as few batches as the budget allows, of sizes as even as that leaves them.
+
+    A GPU is done with a small batch before the program has launched it.
+    """
+    fewest = len(full_batches(examples, budget))
+    even = bisect_left(range(budget), -fewest, key=lambda tokens: -len(full_batches(examples, tokens)))
+    return full_batches(examples, even)
 
 
 def collate(examples: Sequence[Example], pad_id: int, *, seq2seq: bool) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from dialsum_cli.models.planning import batch_tokens, free_bytes, generation_byt
 from dialsum_cli.registry import Recipe
 from dialsum_cli.results import TrainingPlan
 from dialsum_cli.settings import FinetuneSettings
-from dialsum_cli.training.batches import Example, StepSampler, micro_batches, padded_tokens
+from dialsum_cli.training.batches import Example, StepSampler, full_batches, padded_tokens
 from dialsum_cli.training.steps import Steps
 
 PROBES = 10  # steps that are timed, spread over an epoch
@@ -56,7 +56,7 @@ def measure(
             if cuda:
                 torch.cuda.reset_peak_memory_stats()  # of what did not fit, and of generation before it
             try:
-                steps.gradients(max(micro_batches(rows, steps.budget), key=padded_tokens), 1, torch.Tensor.backward)
+                steps.gradients(max(full_batches(rows, steps.budget), key=padded_tokens), 1, torch.Tensor.backward)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):

@@ -20,6 +20,7 @@ from dialsum_cli.training.batches import (
     Example,
     StepSampler,
     collate,
+    full_batches,
     make_examples,
     micro_batches,
     padded_tokens,
@@ -273,8 +274,12 @@ def test_micro_batches_have_every_row_once_and_keep_the_budget(sizes, budget):
     assert sorted(row.fname for batch in batches for row in batch) == sorted(row.fname for row in rows)
     for batch in batches:
         assert padded_tokens(batch) <= budget or len(batch) == 1
-    for batch, following in pairwise(batches):  # none is smaller than it need be
+    full = full_batches(rows, budget)
+    for batch, following in pairwise(full):  # so that there is no way to have fewer
         assert padded_tokens([*batch, following[0]]) > budget
+    assert len(batches) == len(full)
+    if several := [padded_tokens(batch) for batch in batches if len(batch) > 1]:  # no cut is more even
+        assert len(full_batches(rows, max(several) - 1)) > len(batches)
 
 
 class Memory:
@@ -319,7 +324,7 @@ def test_out_of_memory_in_a_step_halves_the_budget_and_changes_no_gradient(model
         torch.testing.assert_close(ours[key], gradient, atol=1e-5, rtol=0)
     assert told
     assert all(line.startswith("out of memory: ") for line in told)
-    assert steps.budget <= room
+    assert steps.budget < budget
     assert 2 * memory.largest > min(room, padded_tokens(rows)) / 2  # no more was given up than needed
     told.clear()
     steps = Steps(loaded, FULL, steps.budget, told.append)
