@@ -1,24 +1,42 @@
-"""What LoRA adds to a layer, as PEFT defines it, in fewer passes over memory."""
+"""A linear layer with its LoRA adapter, as PEFT defines it, in fewer passes over memory."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
 
 def quicken(model: torch.nn.Module) -> None:
-    """Let a model's LoRA layers compute by `Added` while they train; all else stays with PEFT.
+    """Let a model's LoRA layers compute by `Adapted` while they train; all else stays with PEFT.
 
-    What LoRA adds is little arithmetic on large tensors, so that it costs as many passes over memory as it makes. PEFT
-    scales and adds in passes of their own, and takes each input of a layer in half precision to the adapter's fp32
-    (`tuners/lora/layer.py`, `Linear.forward`), from which autocast takes it back.
+    What LoRA adds is little arithmetic on large tensors, so that it costs as many passes over memory, and as many
+    launches of kernels, as it makes. PEFT scales and adds in passes of their own, and takes each input of a layer in
+    half precision to the adapter's fp32 (`tuners/lora/layer.py`, `Linear.forward`), from which autocast takes it back.
     """
     from peft.tuners.lora import LoraLayer  # its import of bitsandbytes says things that loading hushes
 
     for layer in model.modules():
-        if isinstance(layer, LoraLayer):
+        if isinstance(layer, LoraLayer) and (type(layer.base_layer) in _PLAIN or _in_four_bits(layer.base_layer)):
             layer.forward = partial(_forward, layer, layer.forward)
+
+
+_PLAIN = (torch.nn.Linear, Conv1D)
+
+
+def _in_four_bits(layer: Any) -> bool:
+    return getattr(layer.weight, "quant_state", None) is not None
+
+
+def _frozen(layer: Any) -> torch.Tensor:
+    """The weight of a frozen layer, `[out, in]`, dequantised if it is in 4 bits."""
+    weight: torch.Tensor = layer.weight
+    if _in_four_bits(layer):
+        from bitsandbytes.functional import dequantize_4bit
+
+        weight = dequantize_4bit(weight.data, layer.weight.quant_state)
+    return weight.T if type(layer) is Conv1D else weight
 
 
 def _forward(
@@ -29,49 +47,58 @@ def _forward(
     one_format = x.dtype == down.weight.dtype or torch.is_autocast_enabled(x.device.type)
     if not (layer.training and one_format):  # 4-bit weights on a CPU: PEFT goes to the adapter's fp32 and back
         return theirs(x, *args, **kwargs)
-    output = layer.base_layer(x, *args, **kwargs)
-    if output._is_view():  # as with a bias: autograd lets nobody add to a view of bitsandbytes' in place
-        output = output.clone()
-    added: Any = Added.apply
-    result: torch.Tensor = added(output, x, down.weight, up.weight, layer.scaling[adapter], getattr(dropout, "p", 0.0))
-    return result
+    compute: Any = Adapted.apply
+    output: torch.Tensor = compute(
+        x, down.weight, up.weight, layer.base_layer, layer.scaling[adapter], getattr(dropout, "p", 0.0)
+    )
+    return output
 
 
-class Added(torch.autograd.Function):
-    """`output + scaling * up(down(dropout(x)))`, added in place; Hu et al., LoRA, arXiv 2106.09685, section 4.1.
+class Adapted(torch.autograd.Function):
+    """`base(x) + scaling * up(down(dropout(x)))`; Hu et al., LoRA, arXiv 2106.09685, section 4.1.
 
-    It computes in the output's number format, autocast's if there is one, and rounds once where PEFT rounds thrice.
+    It computes in autocast's number format if there is one, and rounds twice where PEFT rounds four times.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, output: torch.Tensor, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor, scaling: float, p: float
+        ctx: Any, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor, base: Any, scaling: float, p: float
     ) -> torch.Tensor:
-        """Output and `x` are `[..., features]`, `down` is `[rank, in]`, `up` is `[out, rank]`."""
-        down, up = down.to(output.dtype), up.to(output.dtype)
-        rows, mask = x.flatten(0, -2).to(output.dtype), None
-        with torch.autocast(x.device.type, enabled=False):  # the output may be fp32 under it, behind a LayerNorm
+        """`x` is `[..., in]`, `down` is `[rank, in]`, `up` is `[out, rank]`; the output is `[..., out]`."""
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        down, up, rows, mask = down.to(dtype), up.to(dtype), x.flatten(0, -2).to(dtype), None
+        bias = base.bias if base.bias is None else base.bias.to(dtype)
+        with torch.autocast(kind, enabled=False):
+            output = torch.nn.functional.linear(rows, _frozen(base).to(dtype), bias)
             if p:
                 rows, mask = torch.native_dropout(rows, p, True)
-            inner = rows @ down.T
-            output.view(-1, output.shape[-1]).addmm_(inner, up.T, alpha=scaling)
-        ctx.mark_dirty(output)
+            inner = torch.addmm(down.new_empty(()), rows, down.T, beta=0, alpha=scaling)
+            output.addmm_(inner, up.T)
         ctx.save_for_backward(rows, mask, inner, down, up)
-        ctx.scaling, ctx.p, ctx.x = scaling, p, (x.shape, x.dtype)
-        return output
+        ctx.base, ctx.scaling, ctx.p, ctx.x = base, scaling, p, (x.shape, x.dtype)
+        # Not a view: autograd would let no model add to it in place.
+        return torch.ops.aten._unsafe_view(output, [*x.shape[:-1], len(up)])  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The output's own gradient passes through untouched."""
+        """The gradients of `x`, `down` and `up`."""
         rows, mask, inner, down, up = ctx.saved_tensors
-        (gradient,) = gradients
-        flat = gradient.flatten(0, -2)
-        to_inner = (flat @ up) * ctx.scaling
-        to_x = None
-        if ctx.needs_input_grad[1]:
-            to_x = to_inner @ down
-            if mask is not None:
-                to_x = torch.ops.aten.native_dropout_backward(to_x, mask, 1 / (1 - ctx.p))
+        gradient, to_x = gradients[0].flatten(0, -2), None
+        to_inner = torch.addmm(inner, gradient, up, beta=0, alpha=ctx.scaling)
+        if ctx.needs_input_grad[0]:
+            to_x = gradient @ _frozen(ctx.base).to(gradient.dtype)
+            if mask is None:
+                to_x.addmm_(to_inner, down)
+            else:
+                to_x.addcmul_(to_inner @ down, mask, value=1 / (1 - ctx.p))
             shape, dtype = ctx.x
             to_x = to_x.view(shape).to(dtype)
-        return gradient, to_x, to_inner.T @ rows, (flat.T @ inner) * ctx.scaling, None, None
+        return to_x, _product(to_inner.T, rows), _product(gradient.T, inner), None, None, None
+
+
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """In fp32, as the adapter's weights are: a GPU rounds it to nothing less, and no kernel has to convert it."""
+    if left.device.type == "cuda" and left.dtype != torch.float32:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return left @ right

@@ -10,7 +10,7 @@ from tiny_models import make_model
 from dialsum_cli.models.loading import load
 from dialsum_cli.registry import QLORA, resolve
 from dialsum_cli.settings import PredictSettings
-from dialsum_cli.training.lora import Added, quicken
+from dialsum_cli.training.lora import Adapted, quicken
 from dialsum_cli.training.methods import add_adapter, keep_gradients
 
 # peft 0.21 asks transformers 5.23 for a property under its former name.
@@ -106,11 +106,24 @@ def test_what_is_evaluated_is_left_to_peft(tmp_path):
         assert torch.equal(model(input_ids=IDS).logits, theirs)
 
 
-def test_an_output_in_fp32_under_autocast_is_added_to():
-    """As behind a LayerNorm, which a GPU's autocast computes in fp32, and 4-bit layers hand on."""
+def test_an_input_in_fp32_under_autocast_is_computed_in_its_format():
+    """As behind a LayerNorm, which a GPU's autocast computes in fp32."""
     torch.manual_seed(3)
-    down, up = torch.randn(4, 16), torch.randn(8, 4)
-    output, x = torch.randn(3, 8), torch.randn(3, 16)
-    expected = output + 2.0 * x @ down.T @ up.T
+    base = torch.nn.Linear(16, 8)
+    down, up, x = torch.randn(4, 16), torch.randn(8, 4, requires_grad=True), torch.randn(3, 5, 16, requires_grad=True)
+    expected = base(x) + 2.0 * x @ down.T @ up.T
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(Added.apply(output, x, down, up, 2.0, 0.0), expected)
+        output = Adapted.apply(x, down, up, base, 2.0, 0.0)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), expected, atol=0.1, rtol=0.02)
+    theirs = torch.autograd.grad(expected.sum(), (x, up))
+    ours = torch.autograd.grad(output.sum(), (x, up))
+    assert [each.dtype for each in ours] == [torch.float32] * 2
+    torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.02)
+
+
+def test_a_model_may_add_to_the_output_in_place():
+    base = torch.nn.Linear(4, 4)
+    output = Adapted.apply(torch.ones(2, 3, 4, requires_grad=True), torch.ones(1, 4), torch.ones(4, 1), base, 1.0, 0.0)
+    output += 1
+    output.sum().backward()

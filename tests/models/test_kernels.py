@@ -1,0 +1,35 @@
+"""Kernels of ours: what transformers computes in more passes."""
+
+import pytest
+import torch
+from transformers.models.exaone4 import modeling_exaone4
+from transformers.models.llama import modeling_llama
+from transformers.models.mistral import modeling_mistral
+from transformers.models.qwen2 import modeling_qwen2
+from transformers.models.qwen3 import modeling_qwen3
+
+from dialsum_cli.models.kernels import rotate
+
+LIBRARIES = [modeling_exaone4, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3]
+
+
+def drawn(dtype):
+    torch.manual_seed(0)
+    queries, keys = (torch.randn(3, 7, heads, 16, dtype=dtype).transpose(1, 2).requires_grad_() for heads in (6, 2))
+    angles = torch.randn(3, 7, 8)
+    cos, sin = (torch.cat([each, each], -1).to(dtype) for each in (angles.cos(), angles.sin()))
+    return queries, keys, cos, sin
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__.rpartition("_")[2])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 0.03)])
+def test_rotations_and_their_gradients_are_those_of_every_known_architecture(library, dtype, tolerance):
+    found = []
+    for function in (library.apply_rotary_pos_emb, rotate):
+        queries, keys, cos, sin = drawn(dtype)
+        turned = function(queries, keys, cos, sin)
+        torch.manual_seed(1)
+        loss = sum((each * torch.randn_like(each)).sum() for each in turned)
+        found.append([*turned, *torch.autograd.grad(loss, (queries, keys))])
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
