@@ -41,7 +41,6 @@ from dialsum_cli.training.steps import Steps
 from dialsum_cli.training.trainers import train
 
 RESULT = Path(__file__).resolve().parent / "results" / "training.json"
-ROWS = 32  # of an optimizer step, in every way
 EPOCH = 12_457 * 540  # tokens
 LONGEST = 1024
 PAD = 1  # the tokenizer's id of it
@@ -50,7 +49,7 @@ WAYS = {"seed": 1 / 4, "ours": 1.0, "trl": 1 / 2}  # what each takes of a method
 METHODS: dict[str, tuple[int, dict[str, Any]]] = {  # optimizer steps of the 3B shape, and options of `dialsum finetune`
     "bf16": (32, {}),
     "nf4": (20, {"precision": "nf4"}),
-    "nf4-checkpointing": (12, {"precision": "nf4", "gradient_checkpointing": "on", "micro_batch_tokens": 8192}),
+    "nf4-checkpointing": (12, {"precision": "nf4", "gradient_checkpointing": "on"}),
 }
 SHOWN = {
     "tokens_per_second": "{:,.0f} tokens/s", "minutes_an_epoch": "{:.2f} minutes an epoch",
@@ -65,7 +64,7 @@ class Job:
     """A model, how it is trained, and what on.
 
     Attributes:
-        examples: the rows of all optimizer steps.
+        examples: the rows of all optimizer steps, `recipe.batch_size` of each.
         folder: for checkpoints, the first process's.
         beside: what was measured of ours by the same method, so that TRL does it at the same settings.
     """
@@ -175,7 +174,7 @@ def way_ours(job: Job) -> dict[str, Any]:
         loaded, job.examples, job.recipe, job.settings, steps, job.folder, lambda: {"final_score": 0.0},
         lambda history: None, clock,
     )  # fmt: skip
-    sampler = StepSampler([example.width for example in job.examples], ROWS, job.settings.seed)
+    sampler = StepSampler([example.width for example in job.examples], job.recipe.batch_size, job.settings.seed)
     return clock.measured() | {
         "tokens": [sum(job.examples[row].width for row in rows) for rows in sampler],
         "gradient_checkpointing": plan.gradient_checkpointing,
@@ -189,8 +188,8 @@ def equal(job: Job, rows: int, checkpointing: bool) -> dict[str, Any]:
     """What trainers of transformers are told so as to do what `dialsum finetune` does, `rows` at once."""
     recipe = job.recipe
     return {
-        "output_dir": str(job.folder), "max_steps": len(job.examples) // ROWS,
-        "per_device_train_batch_size": rows, "gradient_accumulation_steps": ROWS // rows,
+        "output_dir": str(job.folder), "max_steps": len(job.examples) // recipe.batch_size,
+        "per_device_train_batch_size": rows, "gradient_accumulation_steps": recipe.batch_size // rows,
         "learning_rate": recipe.learning_rate, "lr_scheduler_type": recipe.scheduler,
         "warmup_steps": recipe.warmup_ratio, "max_grad_norm": recipe.max_grad_norm,
         "optim": "adamw_torch_fused" if DEVICE == "cuda" else "adamw_torch",
@@ -259,7 +258,9 @@ def way_trl(job: Job) -> dict[str, Any]:
     if not find_spec("trl"):
         return {"skipped": "pip install trl==1.16"}
     checkpointing = job.beside.get("gradient_checkpointing", job.settings.gradient_checkpointing == "on")
-    rows = max(1, min(ROWS, job.beside.get("micro_batch_tokens", job.settings.micro_batch_tokens) // LONGEST))
+    rows = max(
+        1, min(job.recipe.batch_size, job.beside.get("micro_batch_tokens", job.settings.micro_batch_tokens) // LONGEST)
+    )
     rows = 2 ** (rows.bit_length() - 1)  # a divisor of an optimizer step's
     while "error" in (measured := attempt(partial(sft, job, rows, checkpointing))) and rows > 1:
         rows //= 2
@@ -362,11 +363,11 @@ def measure(
     number, options = METHODS[method]
     settings = FinetuneSettings(models=["tiny-llama"], max_new_tokens=64, **options)
     recipe = replace(
-        QLORA, method="qlora" if settings.precision == "nf4" else "lora", num_epochs=1, batch_size=ROWS,
-        lora_dropout=arguments.lora_dropout,
+        QLORA, method="qlora" if settings.precision == "nf4" else "lora", num_epochs=1,
+        batch_size=arguments.rows, lora_dropout=arguments.lora_dropout,
     )  # fmt: skip
     steps = arguments.steps or max(2, round(number * WAYS[way] * min(1, 3.2e9 / parameters(shape))))
-    examples = synthetic((steps + WARM_UP) * ROWS)
+    examples = synthetic((steps + WARM_UP) * recipe.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(shape, settings, recipe, examples, Path(processes.told(folder)), arguments.cap_gib, beside)
         measured = attempt(partial(globals()[f"way_{way}"], job))
@@ -384,6 +385,7 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS), help="ours before TRL, which takes its settings")
     parser.add_argument("--cap-gib", type=float, default=0.0, help="GPU memory that training may take; 0: all")
     parser.add_argument("--steps", type=int, help="optimizer steps that are counted; default: about 20 s of an H200")
+    parser.add_argument("--rows", type=int, default=32, help="of an optimizer step, in all processes together")
     parser.add_argument("--lora-dropout", type=float, default=QLORA.lora_dropout)
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
@@ -398,6 +400,7 @@ def main() -> None:
     jobs += [(f"{method} {way}{on}", method, way) for method in methods for way in ways if way != "seed"]
     for shape in arguments.shapes.split(","):
         name = shape + (f" under {arguments.cap_gib:g} GiB" if arguments.cap_gib else "")
+        name += f", {arguments.rows} rows a step" if arguments.rows != 32 else ""
         name += f", dropout {arguments.lora_dropout:g}" if arguments.lora_dropout != QLORA.lora_dropout else ""
         for key, method, way in jobs:
             with filed(arguments.output, RESULT) as results:
