@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from dialsum_cli.results import LEVEL, EnsembleResult
-from dialsum_cli.scoreboard import FEW, labels, p_is, short
+from dialsum_cli.scoreboard import FEW, labels, p_is, short, signed
 from dialsum_cli.tables import Column, Table
 
 
@@ -60,7 +60,7 @@ def verdict(result: EnsembleResult) -> Text:
         return Text("The gain is unknown: nothing was compared with a gold. --gold DEV.csv, with files of dev, tells.")
     low, high = result.gain_ci95
     measured = (
-        f"{result.gain + 0.0:+.2f} ({low:+.2f} to {high:+.2f}) beside the best single system, {short(result.best)}, "
+        f"{signed(result.gain)} ({signed(low)} to {signed(high)}) beside the best single system, {short(result.best)}, "
         f"{p_is(result.p_value)}; "
         f"{result.wins} rows won, {result.ties} tied, {result.losses} lost."
     )

@@ -71,7 +71,7 @@ def show(result: Result, *, as_json: bool) -> None:
 def _print(table: Table, console: Console) -> None:
     if table.rows or not table.notes:
         console.print(table.to_rich(console.width))
-    for line in below(table):
+    for line in below(table, console.width):
         console.print(line, soft_wrap=True)
 
 

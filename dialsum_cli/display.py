@@ -98,8 +98,10 @@ def _(result: BatchesResult) -> Iterator[Part]:
             )  # fmt: skip
 
 
-def below(table: Table) -> Iterator[Text]:
-    """The notes and the caption that stand below a table."""
+def below(table: Table, width: int | None = None) -> Iterator[Text]:
+    """What stands below a table: the columns that `width` cells have no room for, its notes and its caption."""
+    if width and (missing := table.left_out(width)):
+        yield Text(f"No room here for {', '.join(missing)}: widen the window, or add --json.", "dim")
     yield from (Text(*note) for note in table.notes)
     if table.caption:
         yield Text(table.caption, "dim")
@@ -112,7 +114,7 @@ def renderables(result: Result, width: int) -> Iterator[RichTable | Text]:
             case Table():
                 if part.rows or not part.notes:
                     yield part.to_rich(width)
-                yield from below(part)
+                yield from below(part, width)
             case Passage():
                 yield Text.assemble(*part.pieces)
             case _:

@@ -52,7 +52,7 @@ def scores(result: ScoreResult) -> Table:
 def _compared(system: SystemScore) -> list[str | None]:
     if system.difference is None or system.p_value is None:
         return [None, None]
-    return [verdict(system, system.n) if system.tied else _signed(system.difference), p_value(system.p_value)]
+    return [verdict(system, system.n) if system.tied else signed(system.difference), p_value(system.p_value)]
 
 
 def verdict(system: Compared, rows: int) -> str:
@@ -80,8 +80,8 @@ def verdicts(result: ScoreResult) -> Iterator[Text]:
             few = f"{system.n} rows are too few to tell {names[0]} from {names[1]}"
             tied = f"{names[0]} and {names[1]} are tied"
             yield Text(
-                f"{few if too_few(system, system.n) else tied}: {_signed(-system.difference)} "
-                f"({_signed(-high)} to {_signed(-low)}) may be chance, {p_is(system.p_value)}; {counts}."
+                f"{few if too_few(system, system.n) else tied}: {signed(-system.difference)} "
+                f"({signed(-high)} to {signed(-low)}) may be chance, {p_is(system.p_value)}; {counts}."
             )
             continue
         if system.difference > 0:
@@ -110,7 +110,8 @@ def p_is(value: float) -> str:
     return f"p {'' if value < 0.001 else '= '}{p_value(value)}"
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference of scores, 0-100."""
     return f"{value + 0.0:+.2f}"  # no -0.00
 
 

@@ -54,6 +54,11 @@ class Table:
             shown.remove(min(droppable, key=lambda i: self.columns[i].weight))
         return shown
 
+    def left_out(self, width: int) -> list[str]:
+        """The headers of the columns that don't."""
+        shown = self.fitting(width)
+        return [column.header for index, column in enumerate(self.columns) if index not in shown]
+
     def to_rich(self, width: int) -> RichTable:
         """The table for a terminal of `width` cells."""
         shown = self.fitting(width)

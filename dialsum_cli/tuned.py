@@ -5,7 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from dialsum_cli.results import LEVEL, TunedStage, TuneResult, TuneTrial
-from dialsum_cli.scoreboard import FEW, p_is, short
+from dialsum_cli.scoreboard import FEW, p_is, short, signed
 from dialsum_cli.tables import Column, Table
 
 
@@ -50,7 +50,7 @@ def verdict(stage: TunedStage) -> Text:
     low, high = stage.gain_ci95
     measured = (
         f"trial {stage.leader} beside the starting point on {stage.held_out} dialogues that the search did not see: "
-        f"{stage.gain + 0.0:+.2f} ({low:+.2f} to {high:+.2f}), {p_is(stage.p_value)}; "
+        f"{signed(stage.gain)} ({signed(low)} to {signed(high)}), {p_is(stage.p_value)}; "
         f"{stage.wins} rows won, {stage.ties} tied, {stage.losses} lost."
     )
     if stage.verdict == "improvement":

@@ -21,7 +21,7 @@ from dialsum_cli.results import (
     ScreenResult,
     TrainingPlan,
 )
-from dialsum_cli.scoreboard import interval, short
+from dialsum_cli.scoreboard import interval, p_value, short, signed
 from dialsum_cli.tables import Column, Table
 
 
@@ -124,24 +124,24 @@ def _(result: TrainingPlan) -> Table:
 def _(result: FinetuneResult) -> Table:
     table = Table(
         [Column("Model", "left"), Column("Before"), Column("After"), Column("95 %", weight=3), Column("Gain"),
-         Column("Seconds", weight=2)],
+         Column("p", weight=4), Column("Seconds", weight=2)],
         title="Fine-tuning · final score on dev",
         caption=result.signature,
     )  # fmt: skip
     for run in result.runs:
         if run.before is None or run.after is None:
-            table.add(f"{short(run.model)}\nfailed", *[None] * 5, style="red")
+            table.add(f"{short(run.model)}\nfailed", *[None] * 6, style="red")
             table.notes.append((f"{short(run.model)} failed: {run.error}", "red"))
             continue
-        gain = run.after.final_score - run.before.final_score
-        below = run.after.final_score < max(result.floor.values())
+        before, after = run.before.final_score, run.after.final_score
+        below = after < max(result.floor.values())
         table.add(
-            short(run.model) + ("\nbelow the floor" if below else ""), _number(run.before.final_score, 2),
-            _number(run.after.final_score, 2), interval(run.after.ci95), f"{gain:+.2f}",
+            short(run.model) + ("\nbelow the floor" if below else ""), _number(before, 2), _number(after, 2),
+            interval(run.after.ci95), signed(after - before), None if run.p_value is None else p_value(run.p_value),
             _number(run.train_seconds, 0), style="yellow" if below else "",
         )  # fmt: skip
     for name, final_score in result.floor.items():
-        table.add(f"({name})", None, _number(final_score, 2), *[None] * 3, style="dim")
+        table.add(f"({name})", None, _number(final_score, 2), *[None] * 4, style="dim")
     return table
 
 

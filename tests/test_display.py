@@ -115,7 +115,7 @@ def results(tmp_path_factory):
         scores = Scores(rouge1=1, rouge2=1, rougeL=1, final_score=40, rouge_sum=3, ci95=(39, 41))
         after = scores.model_copy(update={"final_score": 42.0})
         runs = [
-            FinetuneRun(model="tiny-bart", run_dir=folder, before=scores, after=after),
+            FinetuneRun(model="tiny-bart", run_dir=folder, before=scores, after=after, gain=2.0, p_value=0.0001),
             FinetuneRun(model="kobart", status="failed", error="no memory"),
         ]
         checks = [

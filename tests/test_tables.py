@@ -40,6 +40,9 @@ def test_columns_of_the_lowest_weight_go_first_and_those_without_stay():
     table = table_of("가나다라")
     everything = next(width for width in range(1, 100) if len(table.fitting(width)) == len(COLUMNS))
     assert table.fitting(everything + 50) == [0, 1, 2, 3, 4]
+    assert table.left_out(everything) == []
+    assert table.left_out(everything - 1) == ["Hangul"]
+    assert table.left_out(1) == ["Hangul", "R1"]
     kept = [table.fitting(width) for width in range(everything, 0, -1)]
     assert [0, 1, 2, 4] in kept
     assert [0, 1, 2, 3] not in kept

@@ -87,6 +87,15 @@ class FinetuneRun(Result):
     plan: TrainingPlan | None = None
     before: Scores | None = None
     after: Scores | None = None
+    gain: float | None = None
+    """`after` minus `before`, with its 95 % interval; the weights that were kept are the best on these dialogues."""
+    gain_ci95: tuple[float, float] | None = None
+    p_value: float | None = None
+    """Two-sided paired randomisation test."""
+    wins: int | None = None
+    """Dialogues whose summary scores higher after training."""
+    ties: int | None = None
+    losses: int | None = None
 
 
 class FinetuneResult(Result):

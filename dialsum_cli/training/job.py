@@ -15,6 +15,7 @@ from dialsum_cli.data.writing import write_submission
 from dialsum_cli.engines.huggingface import open_prompt, open_summarizer, peak_memory_gib, release_memory
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.metrics.scoring import Score, Scorer
+from dialsum_cli.metrics.statistics import gain
 from dialsum_cli.models.loading import LoadedModel, download, open_checkpoint
 from dialsum_cli.models.preflight import download_bytes
 from dialsum_cli.models.trained import as_trained
@@ -166,6 +167,7 @@ class Job:
             plan=plan,
             before=Scores.of(before),
             after=Scores.of(after),
+            **gain(after.items.final_score, before.items.final_score, seed=settings.seed),
         )
         page = training_page(result, _entries(trained.history), signature=self.scorer.signature)
         run.write("report.html", render(page))

@@ -13,7 +13,8 @@ from dialsum_cli.metrics.scoring import CONSTANT_SENTENCE, Scorer
 from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QUIET, Reporter
-from dialsum_cli.results import DataFacts, FinetuneResult, FinetuneRun
+from dialsum_cli.results import LEVEL, DataFacts, FinetuneResult, FinetuneRun
+from dialsum_cli.scoreboard import p_is
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.tracking import Tracking
 
@@ -72,6 +73,8 @@ def _warn(run: FinetuneRun, constant: float, reporter: Reporter) -> None:
     after = f"{run.model} scores {run.after.final_score:.2f} after training"
     if run.after.final_score < run.before.final_score:
         reporter.warn(f"{after}, and scored {run.before.final_score:.2f} before: train longer, on more rows, or slower")
+    elif run.p_value is not None and run.p_value >= LEVEL:
+        reporter.warn(f"{after}, {run.before.final_score:.2f} before: that may be chance, {p_is(run.p_value)}")
     if run.after.final_score < constant:
         reporter.warn(f"{after}, below the {constant:.2f} of one sentence for every dialogue")
 

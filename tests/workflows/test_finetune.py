@@ -117,6 +117,10 @@ def test_a_run_folder_says_what_was_done(place, tuned):
     assert [row["fname"] for row in read_rows(folder / "predictions.csv")] == [
         row["fname"] for row in read_rows(place / "dev.csv")
     ]
+    assert run.gain == pytest.approx(run.after.final_score - run.before.final_score)
+    assert run.gain_ci95[0] <= run.gain <= run.gain_ci95[1]
+    assert run.wins + run.ties + run.losses == 4
+    assert any("may be chance, p = " in warning for warning in reporter.warnings) == (run.gain >= 0)  # of 4 dialogues
     card = (folder / "model" / "README.md").read_text()
     assert card.startswith("---\n")
     assert "summarization" in card
@@ -125,7 +129,7 @@ def test_a_run_folder_says_what_was_done(place, tuned):
 
 PROMISED = (
     "model status error run_dir trainer trainable_parameters train_seconds tokens_per_second peak_memory_gib "
-    "best_step before after"
+    "best_step before after gain gain_ci95 p_value wins ties losses"
 )
 
 
