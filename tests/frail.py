@@ -65,7 +65,7 @@ def main():
             from torch.optim.optimizer import register_optimizer_step_pre_hook
 
             register_optimizer_step_pre_hook(lambda *_: sys.audit("step"))
-    from dialsum_cli.cli import main
+    from dialsum_cli.__main__ import main
 
     sys.exit(main())
 

@@ -40,3 +40,10 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(dialsum, tmp
     assert "Traceback" not in stopped.stderr
     assert not (tmp_path / "submission.csv").exists()
     assert said in dialsum(*command).stderr
+
+
+@pytest.mark.parametrize("imports", [10, 200])
+def test_ctrl_c_while_modules_are_read_is_one_line(tmp_path, imports):
+    command = [*frail("import", imports, signal.SIGINT), "models"]
+    stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "", "Stopped.\n")
