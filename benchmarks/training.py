@@ -409,6 +409,7 @@ def main() -> None:
                 compare(rows)
             show(name, {key: rows[key]})
         show(f"in all, {name}", rows)
+    processes.leave()
 
 
 if __name__ == "__main__":

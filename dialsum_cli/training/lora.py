@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
+_PLAIN = (torch.nn.Linear, Conv1D)
+
 
 def quicken(model: torch.nn.Module) -> None:
     """Let a model's LoRA layers compute by `Adapted` while they train; all else stays with PEFT.
@@ -19,10 +21,13 @@ def quicken(model: torch.nn.Module) -> None:
 
     for layer in model.modules():
         if isinstance(layer, LoraLayer) and (type(layer.base_layer) in _PLAIN or _in_four_bits(layer.base_layer)):
-            layer.forward = partial(_forward, layer, layer.forward)
+            layer.forward = partial(_forward, layer, layer.forward, *_parts(layer))
 
 
-_PLAIN = (torch.nn.Linear, Conv1D)
+def _parts(layer: Any) -> tuple[Any, Any, float, float]:
+    (adapter,) = layer.active_adapters
+    dropout = getattr(layer.lora_dropout[adapter], "p", 0.0)
+    return layer.lora_A[adapter], layer.lora_B[adapter], layer.scaling[adapter], dropout
 
 
 def _in_four_bits(layer: Any) -> bool:
@@ -40,17 +45,14 @@ def _frozen(layer: Any) -> torch.Tensor:
 
 
 def _forward(
-    layer: Any, theirs: Callable[..., torch.Tensor], x: torch.Tensor, *args: Any, **kwargs: Any
-) -> torch.Tensor:
-    (adapter,) = layer.active_adapters
-    down, up, dropout = (each[adapter] for each in (layer.lora_A, layer.lora_B, layer.lora_dropout))
+    layer: Any, theirs: Callable[..., torch.Tensor], down: Any, up: Any, scaling: float, p: float,
+    x: torch.Tensor, *args: Any, **kwargs: Any,
+) -> torch.Tensor:  # fmt: skip
     one_format = x.dtype == down.weight.dtype or torch.is_autocast_enabled(x.device.type)
     if not (layer.training and one_format):  # 4-bit weights on a CPU: PEFT goes to the adapter's fp32 and back
         return theirs(x, *args, **kwargs)
     compute: Any = Adapted.apply
-    output: torch.Tensor = compute(
-        x, down.weight, up.weight, layer.base_layer, layer.scaling[adapter], getattr(dropout, "p", 0.0)
-    )
+    output: torch.Tensor = compute(x, down.weight, up.weight, layer.base_layer, scaling, p)
     return output
 
 
@@ -69,12 +71,11 @@ class Adapted(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         down, up, rows, mask = down.to(dtype), up.to(dtype), x.flatten(0, -2).to(dtype), None
         bias = base.bias if base.bias is None else base.bias.to(dtype)
-        with torch.autocast(kind, enabled=False):
-            output = torch.nn.functional.linear(rows, _frozen(base).to(dtype), bias)
-            if p:
-                rows, mask = torch.native_dropout(rows, p, True)
-            inner = torch.addmm(down.new_empty(()), rows, down.T, beta=0, alpha=scaling)
-            output.addmm_(inner, up.T)
+        output = torch.nn.functional.linear(rows, _frozen(base).to(dtype), bias)
+        if p:
+            rows, mask = torch.native_dropout(rows, p, True)
+        inner = torch.addmm(down.new_empty(()), rows, down.T, beta=0, alpha=scaling)
+        output.addmm_(inner, up.T)
         ctx.save_for_backward(rows, mask, inner, down, up)
         ctx.base, ctx.scaling, ctx.p, ctx.x = base, scaling, p, (x.shape, x.dtype)
         # Not a view: autograd would let no model add to it in place.
