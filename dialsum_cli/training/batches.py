@@ -170,21 +170,25 @@ def collate(examples: Sequence[Example], pad_id: int, *, seq2seq: bool) -> dict[
     return batch
 
 
-class _SummedLoss(torch.autograd.Function):
-    """`cross_entropy(logits.float(), targets, reduction="sum")`, its gradient computed with it, some rows at a time.
+class _SharedLoss(torch.autograd.Function):
+    """`cross_entropy(logits.float(), targets, reduction="sum") / among`, its gradient computed with it, part by part.
 
-    All at once, a vocabulary's logits stand in memory in fp32 three times over: 0.6 GiB for every thousand tokens and
+    All at once, a vocabulary's logits stand in memory in fp32 three times over: 1.4 GiB for every thousand tokens and
     128,256 logits, which is the peak of a training with checkpoints.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    def forward(
+        ctx: Any, logits: torch.Tensor, targets: torch.Tensor, among: int, label_smoothing: float
+    ) -> torch.Tensor:
         """Logits are `[tokens, vocabulary]`, in any number format; the loss is fp32."""
-        gradient, loss = torch.empty_like(logits), logits.new_zeros((), dtype=torch.float32)
+        narrow = logits.dtype == torch.float16  # whose smallest numbers a gradient reaches before it is scaled
+        gradient = torch.empty_like(logits, dtype=torch.float32 if narrow else None)
+        loss = logits.new_zeros((), dtype=torch.float32)
         for part, into, target in zip(*(each.split(_AT_ONCE) for each in (logits, gradient, targets)), strict=True):
             with torch.enable_grad():
                 leaf = part.detach().float().requires_grad_()
-                one = cross_entropy(leaf, target, reduction="sum", label_smoothing=label_smoothing)
+                one = cross_entropy(leaf, target, reduction="sum", label_smoothing=label_smoothing) / among
             into.copy_(*torch.autograd.grad(one, leaf))
             loss += one.detach()
         ctx.save_for_backward(gradient)
@@ -192,13 +196,13 @@ class _SummedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The loss's own gradient, a scalar, times what `forward` computed."""
+        """The loss's own gradient, 1 or a scaler's power of two, times what `forward` computed."""
         (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0].to(gradient.dtype), None, None
+        return gradient * gradients[0], None, None, None
 
 
 class AnswerLoss:
-    """The summed cross-entropy of the answers' tokens, with logits for these positions and no others.
+    """The cross-entropy of the answers' tokens, with logits for these positions and no others.
 
     A summary is a tenth of what a causal model reads, and the projection to the vocabulary is its largest matrix: the
     positions are picked out before it, by a hook on the output layer, so that whatever an architecture does to its
@@ -222,8 +226,12 @@ class AnswerLoss:
             return None
         return (arguments[0].flatten(0, 1).index_select(0, self._picked), *arguments[1:])
 
-    def __call__(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The sum over the labels that aren't -100 of a batch as `collate` made it: a scalar with its graph."""
+    def __call__(self, batch: dict[str, torch.Tensor], among: int = 1) -> torch.Tensor:
+        """The sum over the labels that aren't -100 of a batch as `collate` made it: a scalar with its graph.
+
+        Args:
+            among: what the sum is divided by: so many tokens are trained in the whole step.
+        """
         labels = batch["labels"]
         trained = labels != IGNORED
         inputs = {name: self._moved(tensor) for name, tensor in batch.items() if name != "labels"}
@@ -238,7 +246,7 @@ class AnswerLoss:
             logits = self.model(**inputs, use_cache=False).logits
         finally:
             self._picked = None
-        loss: torch.Tensor = _SummedLoss.apply(logits, targets, self.label_smoothing)  # type: ignore[no-untyped-call]
+        loss: torch.Tensor = _SharedLoss.apply(logits, targets, among, self.label_smoothing)  # type: ignore[no-untyped-call]
         return loss
 
     def _moved(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -73,7 +73,7 @@ class Steps:
             tensors = collate(batch, self.pad_id, seq2seq=self.loss.seq2seq)
             with ready_attention():
                 with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
-                    loss = self.loss(tensors) / trained
+                    loss = self.loss(tensors, trained)
                 backward(loss)
             total += loss.detach()
         return total

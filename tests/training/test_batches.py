@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_models import make_model
+from torch.nn.functional import cross_entropy
 
 from dialsum_cli.data.dialogues import Dialogue
 from dialsum_cli.errors import DataError, DialsumError
@@ -19,6 +20,7 @@ from dialsum_cli.training.batches import (
     AnswerLoss,
     Example,
     StepSampler,
+    _SharedLoss,
     collate,
     full_batches,
     make_examples,
@@ -280,6 +282,26 @@ def test_micro_batches_have_every_row_once_and_keep_the_budget(sizes, budget):
     assert len(batches) == len(full)
     if several := [padded_tokens(batch) for batch in batches if len(batch) > 1]:  # no cut is more even
         assert len(full_batches(rows, max(several) - 1)) > len(batches)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.01), (torch.float16, 1e-3)])
+def test_a_loss_in_parts_and_its_gradient_are_those_of_the_whole(dtype, tolerance, smoothing):
+    torch.manual_seed(0)
+    logits, targets = (3 * torch.randn(600, 50)).to(dtype), torch.randint(50, (600,))
+    found, scale = [], 1024.0  # as of a GradScaler
+    for in_parts in (False, True):
+        given = logits.clone().requires_grad_()
+        if in_parts:
+            loss = _SharedLoss.apply(given, targets, 7_000, smoothing)
+        else:
+            loss = cross_entropy(given.float(), targets, reduction="sum", label_smoothing=smoothing) / 7_000
+        (scale * loss).backward()
+        assert given.grad.dtype == dtype
+        found.append((loss.item(), given.grad.float()))
+    (loss, gradient), (ours, our_gradient) = found
+    assert ours == pytest.approx(loss, rel=1e-6)
+    torch.testing.assert_close(our_gradient, gradient, rtol=tolerance, atol=1e-9)
 
 
 class Memory:
