@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from dialsum_cli.generation.batching import cut
-from dialsum_cli.generation.cache import Layer, Slots, has_flash, unpadded_attention
+from dialsum_cli.generation.cache import Layer, Shelf, Slots, has_flash, unpadded_attention
 from dialsum_cli.generation.sampling import Sampling
 from dialsum_cli.models.kernels import ready_attention
 from dialsum_cli.models.planning import PREFILL_TOKENS
@@ -107,6 +107,7 @@ class Decoder:
         # A capture needs a stream of its own, and what has warmed up on the same one.
         stream = torch.cuda.stream(self.stream) if self.stream else nullcontext()
         if self.stream:
+            torch.cuda.empty_cache()  # what the batch before has left is in pieces
             self.stream.wait_stream(torch.cuda.current_stream())
         with stream, unpadded_attention(self.model):
             answers = _Batch(self, prompts, extra, sampling, keys).answers()
@@ -137,7 +138,8 @@ class _Batch:
         self.chosen = torch.zeros(1, dtype=torch.long, device=device)  # tokens of each answer so far
         lengths, longest = [*map(len, prompts)], max(map(len, prompts)) + new - 1
         self.slots = Slots(lengths, self.samples, new - 1, device, flash=has_flash(self.model, longest))
-        self.layers = [Layer(self.slots) for _ in range(self.model.config.num_hidden_layers)]
+        shelf = Shelf(self.model.config.num_hidden_layers)
+        self.layers = [Layer(self.slots, shelf) for _ in range(shelf.layers)]
         self.cache = Cache(layers=[*self.layers])
         self.never = torch.tensor(-torch.inf, device=device)  # there already: a captured step can copy no scalar
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from dialsum_cli.data.dialogues import read_dialogues
 from dialsum_cli.engines.huggingface import HuggingFaceSummarizer
-from dialsum_cli.generation.cache import Layer, Slots
+from dialsum_cli.generation.cache import Layer, Shelf, Slots
 from dialsum_cli.generation.decoding import CHECK_EVERY, Decoder
 from dialsum_cli.generation.sampling import Sampling, SamplingProcessor
 from dialsum_cli.models.loading import load
@@ -345,7 +345,7 @@ def test_flash_attention_sees_what_the_mask_shows(samples, heads):
     queries = torch.randn(room, 4, heads, samples, size, device="cuda", dtype=torch.bfloat16)
     for flash in (True, False):
         slots = Slots(lengths, samples, room, torch.device("cuda"), flash=flash)
-        layer = Layer(slots)
+        layer = Layer(slots, Shelf(1))
         slots.fill(slice(0, 4), 40)
         layer.update(*prompts)
         for number in range(room):
