@@ -389,6 +389,8 @@ def main() -> None:
     parser.add_argument("--lora-dropout", type=float, default=QLORA.lora_dropout)
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    if arguments.rows & (arguments.rows - 1) or arguments.rows < 4:
+        parser.error("--rows is a power of two from 4 on, so that all ways can cut a step alike")
     if processes.count() > 1 and arguments.ways != "ours":
         parser.error("a launch measures --ways ours")
     quiet()

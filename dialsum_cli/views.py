@@ -142,6 +142,9 @@ def _(result: FinetuneResult) -> Table:
         )  # fmt: skip
     for name, final_score in result.floor.items():
         table.add(f"({name})", None, _number(final_score, 2), *[None] * 4, style="dim")
+    table.notes.append(
+        ("After: by the weights that are best on these dialogues; expect a little less on others.", "dim")
+    )
     return table
 
 

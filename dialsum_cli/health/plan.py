@@ -32,7 +32,7 @@ PREFILL, TRAINING, TRAINING_NF4, DECODING, LAUNCH_SECONDS = 0.5, 0.5, 0.45, 0.3,
 # Bytes that a token takes in the layer that is being trained, for each element of two hidden vectors and one of the
 # MLP's (216 kB a token were measured on that shape, with LoRA on seven layers).
 LAYER_BYTES = 16
-LOGIT_BYTES = 4  # of an answer's token for each word of the vocabulary: it and its gradient, in 16 bits
+LOGIT_BYTES = 8  # of an answer's token for each word of the vocabulary: it and its gradient in 16 bits, and in fp32
 
 
 def plans(settings: Planned) -> list[Check]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 
 from dialsum_cli.data.dialogues import Dialogue
@@ -185,12 +184,14 @@ class _SharedLoss(torch.autograd.Function):
         narrow = logits.dtype == torch.float16  # whose smallest numbers a gradient reaches before it is scaled
         gradient = torch.empty_like(logits, dtype=torch.float32 if narrow else None)
         loss = logits.new_zeros((), dtype=torch.float32)
-        for part, into, target in zip(*(each.split(_AT_ONCE) for each in (logits, gradient, targets)), strict=True):
-            with torch.enable_grad():
-                leaf = part.detach().float().requires_grad_()
-                one = cross_entropy(leaf, target, reduction="sum", label_smoothing=label_smoothing) / among
-            into.copy_(*torch.autograd.grad(one, leaf))
-            loss += one.detach()
+        hit, each = 1 - label_smoothing, label_smoothing / logits.shape[-1]  # of the target, and of every word
+        for part, into, target in zip(*(whole.split(_AT_ONCE) for whole in (logits, gradient, targets)), strict=True):
+            likely, place = torch.log_softmax(part, -1, dtype=torch.float32), target[:, None]
+            loss -= hit * likely.gather(1, place).sum() / among
+            if each:  # a logit may be -inf
+                loss -= each * likely.sum() / among
+            slope = likely.exp_().sub_(each).scatter_add_(1, place, likely.new_full(place.shape, -hit))
+            into.copy_(slope.div_(among))
         ctx.save_for_backward(gradient)
         return loss
 

@@ -49,7 +49,8 @@ def _forward(
     x: torch.Tensor, *args: Any, **kwargs: Any,
 ) -> torch.Tensor:  # fmt: skip
     one_format = x.dtype == down.weight.dtype or torch.is_autocast_enabled(x.device.type)
-    if not (layer.training and one_format):  # 4-bit weights on a CPU: PEFT goes to the adapter's fp32 and back
+    added = not (layer.merged or layer.disable_adapters)
+    if not (layer.training and added and one_format):  # 4-bit weights on a CPU: PEFT goes to fp32 and back
         return theirs(x, *args, **kwargs)
     compute: Any = Adapted.apply
     output: torch.Tensor = compute(x, down.weight, up.weight, layer.base_layer, scaling, p)
@@ -99,7 +100,7 @@ class Adapted(torch.autograd.Function):
 
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """In fp32, as the adapter's weights are: a GPU rounds it to nothing less, and no kernel has to convert it."""
-    if left.device.type == "cuda" and left.dtype != torch.float32:
+    """In fp32, as the adapter's weights are, where a GPU can hand it on so: no kernel has to convert it then."""
+    if left.device.type == "cuda" and left.dtype != torch.float32 and torch.version.hip is None:
         return torch.mm(left, right, out_dtype=torch.float32)
     return left @ right

@@ -55,8 +55,9 @@ def measure(
         while rows:  # of a step with fewer rows than there are processes some have none
             if cuda:
                 torch.cuda.reset_peak_memory_stats()  # of what did not fit, and of generation before it
+            fullest = max(full_batches(rows, steps.budget), key=padded_tokens)
             try:
-                steps.gradients(max(full_batches(rows, steps.budget), key=padded_tokens), 1, torch.Tensor.backward)
+                steps.gradients(fullest, 1, torch.Tensor.backward)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
@@ -67,7 +68,7 @@ def measure(
                 torch.cuda.empty_cache()
                 _enable_checkpointing(model)
             else:
-                steps.halve(rows)
+                steps.halve([fullest])
         peak = torch.cuda.max_memory_allocated() + state - ballast.numel() if cuda else None
         sampler = StepSampler([example.width for example in examples], recipe.batch_size, settings.seed)
         seconds_per_token = _time(steps, examples, [*sampler])

@@ -62,7 +62,9 @@ class Steps:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-            self.halve(share)  # out of the handler: the exception keeps the step's tensors alive
+            self.halve(
+                micro_batches(share, self.budget)
+            )  # out of the handler: the exception keeps the step's tensors alive
 
     def gradients(
         self, rows: Sequence[Example], trained: int, backward: Callable[[torch.Tensor], None]
@@ -115,8 +117,8 @@ class Steps:
             for parameter in self.parameters:
                 torch.distributed.broadcast(parameter.data, src=0)
 
-    def halve(self, rows: Sequence[Example]) -> None:
-        """Free what a step has left behind, and compute half as much at once from here on.
+    def halve(self, batches: Sequence[Sequence[Example]]) -> None:
+        """Free what a step has left behind, and compute half as much at once as these batches from here on.
 
         Raises:
             DialsumError: one row is computed at once already.
@@ -124,10 +126,10 @@ class Steps:
         self.clear()
         torch.cuda.empty_cache()
         # A row that is computed alone may be shorter than several others together.
-        several = [padded_tokens(batch) for batch in micro_batches(rows, self.budget) if len(batch) > 1]
+        several = [padded_tokens(batch) for batch in batches if len(batch) > 1]
         if not several:
             raise MemoryShortError(
-                f"out of memory on a single example of {max(row.width for row in rows)} tokens",
+                f"out of memory on a single example of {max(map(padded_tokens, batches))} tokens",
                 "use --method qlora, --gradient-checkpointing on, or a smaller model",
             )
         self.budget = max(several) // 2

@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from tiny_models import make_model
+from transformers import AutoModelForCausalLM
 from transformers.models.exaone4 import modeling_exaone4
 from transformers.models.llama import modeling_llama
 from transformers.models.mistral import modeling_mistral
 from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 
-from dialsum_cli.models.kernels import rotate
+from dialsum_cli.models.kernels import fuse, rotate
 
 LIBRARIES = [modeling_exaone4, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3]
 
@@ -33,3 +35,19 @@ def test_rotations_and_their_gradients_are_those_of_every_known_architecture(lib
         found.append([*turned, *torch.autograd.grad(loss, (queries, keys))])
     for theirs, ours in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["llama", "qwen", "mistral"])
+def test_a_fused_model_computes_what_it_did_and_its_gradients(tmp_path, family):
+    folder = make_model(tmp_path / family, family)
+    ids, found = torch.arange(60, device="cuda").reshape(3, 20) % 50 + 3, []
+    for fused in (False, True):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to("cuda")
+        if fused:
+            fuse(model)
+        output = model(input_ids=ids, labels=ids)
+        output.loss.backward()
+        found.append((output.logits, model.get_input_embeddings().weight.grad))
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)

@@ -285,7 +285,7 @@ def test_micro_batches_have_every_row_once_and_keep_the_budget(sizes, budget):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.01), (torch.float16, 1e-3)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.01), (torch.float16, 1e-3)])
 def test_a_loss_in_parts_and_its_gradient_are_those_of_the_whole(dtype, tolerance, smoothing):
     torch.manual_seed(0)
     logits, targets = (3 * torch.randn(600, 50)).to(dtype), torch.randint(50, (600,))

@@ -52,10 +52,18 @@ def recomputing(model):
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize(
-    ("family", "precision"), [("llama", "fp32"), ("qwen", "fp32"), ("gpt2", "fp32"), ("llama", "nf4")]
+    ("family", "precision", "tolerance"),
+    [
+        ("llama", "fp32", 1e-6),
+        ("qwen", "fp32", 1e-6),
+        ("gpt2", "fp32", 1e-6),
+        ("llama", "nf4", 1e-6),
+        pytest.param("llama", "fp32", 1e-4, marks=pytest.mark.gpu),
+        pytest.param("gpt2", "fp32", 1e-4, marks=pytest.mark.gpu),
+    ],
 )
 def test_loss_and_gradients_are_those_of_peft_with_the_same_dropout(
-    tmp_path, family, precision, dropout, checkpointing
+    tmp_path, family, precision, tolerance, dropout, checkpointing
 ):
     folder = make_model(tmp_path / family, family)
     found = []
@@ -67,10 +75,10 @@ def test_loss_and_gradients_are_those_of_peft_with_the_same_dropout(
             recomputing(model)
         found.append(gradients(model))
     (loss, theirs), (our_loss, our) = found
-    assert our_loss == pytest.approx(loss, abs=1e-6)
+    assert our_loss == pytest.approx(loss, abs=tolerance)
     assert our.keys() == theirs.keys()
     for name, gradient in theirs.items():
-        torch.testing.assert_close(our[name], gradient, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(our[name], gradient, atol=tolerance, rtol=10 * tolerance)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
