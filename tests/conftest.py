@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import re
 import shutil
@@ -41,6 +42,12 @@ def pytest_configure(config):
     chosen = config.option.markexpr
     if "gpu" not in chosen or "not gpu" in chosen:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_finish():
+    """What is imported by now lives as long as the tests: every `gc.collect` of a model would look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure():

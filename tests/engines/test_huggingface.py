@@ -29,8 +29,12 @@ def summaries(folder, dialogues, **options):
 @pytest.mark.parametrize("beams", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_batch_gives_what_its_rows_give_alone(folders, family, beams):
     dialogues = read_dialogues(BUNDLED / "dev.csv", limit=5)
-    together = summaries(folders[family], dialogues, num_beams=beams)
-    alone = [summaries(folders[family], [dialogue], num_beams=beams)[0] for dialogue in dialogues]
+    settings = PredictSettings(max_new_tokens=12, num_beams=beams)
+    with open_summarizer(resolve(str(folders[family])), settings, Reporter()) as (summarizer, _):
+        together, *alone = (
+            collect(summarizer, rows, lambda _: None) for rows in (dialogues, *([d] for d in dialogues))
+        )
+    alone = [summary for (summary,) in alone]
     assert [each.text for each in together] == [each.text for each in alone]
 
 
