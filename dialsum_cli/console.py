@@ -121,7 +121,8 @@ class TerminalReporter(Reporter):
                 progress.stop()
                 stderr.print(Text(f"{title}: {bar.done} of {total} {unit}", "yellow"), soft_wrap=True)
                 raise
-        stderr.print(Text(f"{title}: {total} {unit} in {perf_counter() - start:.1f} s", "dim"), soft_wrap=True)
+        units = unit.removesuffix("s") if total == 1 else unit
+        stderr.print(Text(f"{title}: {total} {units} in {perf_counter() - start:.1f} s", "dim"), soft_wrap=True)
 
     def confirm(self, question: str, flag: str) -> bool:
         """Ask on the terminal."""
