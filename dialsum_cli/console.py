@@ -83,8 +83,9 @@ def fail(error: DialsumError) -> None:
 
 
 def interrupted(output_dir: Path | None = None) -> None:
-    """Say that Ctrl-C was heard, and where a command that goes on next time keeps its work."""
-    kept = f" What was done is kept in '{output_dir}': the same command goes on from there." if output_dir else ""
+    """Say that Ctrl-C was heard, and where a command that goes on next time keeps its work, if it has done any."""
+    there = output_dir is not None and output_dir.is_dir() and any(output_dir.iterdir())
+    kept = f" What was finished is kept in '{output_dir}': the same command goes on from there." if there else ""
     stderr.print(Text(f"Stopped.{kept}", "yellow"), soft_wrap=True)
 
 
@@ -122,7 +123,8 @@ class TerminalReporter(Reporter):
                 stderr.print(Text(f"{title}: {bar.done} of {total} {unit}", "yellow"), soft_wrap=True)
                 raise
         units = unit.removesuffix("s") if total == 1 else unit
-        stderr.print(Text(f"{title}: {total} {units} in {perf_counter() - start:.1f} s", "dim"), soft_wrap=True)
+        done = f"{bar.done} of {total}" if bar.done < total else f"{total}"  # as where a training stops early
+        stderr.print(Text(f"{title}: {done} {units} in {perf_counter() - start:.1f} s", "dim"), soft_wrap=True)
 
     def confirm(self, question: str, flag: str) -> bool:
         """Ask on the terminal."""
@@ -165,7 +167,7 @@ def next_step(result: Result) -> str:
         case FinetuneResult() if done := [run for run in result.runs if run.status == "ok"]:
             best_run = max(done, key=lambda run: run.after.final_score if run.after else 0.0)
             kept = f"Kept in {best_run.run_dir}."
-            if best_run.before and best_run.after and best_run.after.final_score < best_run.before.final_score:
+            if best_run.before and best_run.after and best_run.after.final_score <= best_run.before.final_score:
                 return f"{kept} No model has gained from it."
             return f"{kept} Next: dialsum predict --model {quote(str(best_run.run_dir))} --data TEST.csv"
         case PredictResult():

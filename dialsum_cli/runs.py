@@ -187,6 +187,12 @@ def start_run(
         handler.close()
 
 
+def _differs(key: str, theirs: object, ours: object) -> str:
+    """What is other than it was; of contents nobody knows the hash."""
+    hashes = all(re.fullmatch("[0-9a-f]{64}", str(value)) for value in (theirs, ours))
+    return f"{key} has other contents" if hashes else f"{key} {theirs} (now {ours})"
+
+
 @contextmanager
 def claim(root: Path, configuration: Mapping[str, object], *, resume: bool) -> Iterator[Path]:
     """A run folder under `root` that is this process's alone: an unfinished one of this configuration, or a new one.
@@ -214,7 +220,7 @@ def claim(root: Path, configuration: Mapping[str, object], *, resume: bool) -> I
                 return
             kept = [*path.parent.glob("checkpoints/checkpoint-*"), *path.parent.glob("**/study.db")]
             if number == 0 and kept:  # without them, nothing gets lost
-                listed = ", ".join(f"{key} {theirs.get(key)} (now {wanted.get(key)})" for key in differing[:4])
+                listed = ", ".join(_differs(key, theirs.get(key), wanted.get(key)) for key in differing[:4])
                 refusal = RequestError(
                     f"the unfinished run '{path.parent}' was started with another configuration: {listed}",
                     "give the same options to finish it, or --no-resume to leave it and start afresh",

@@ -103,8 +103,8 @@ def _(result: PreflightResult) -> Table:
 @as_table.register
 def _(result: TrainingPlan) -> Table:
     table = Table(
-        [Column("Model", "left"), Column("Method", "left"), Column("Trained"), Column("Steps"), Column("Memory"),
-         Column("Epoch"), Column("All"), Column("Disk", weight=2)],
+        [Column("Model", "left"), Column("Method", "left"), Column("Trained", weight=2), Column("Steps", weight=1),
+         Column("Memory"), Column("Epoch", weight=3), Column("All"), Column("Disk", weight=4)],
         title="What the training takes",
         caption=f"{result.micro_batch_tokens:,} tokens at once"
         + (f" in each of {result.processes} processes" if result.processes > 1 else "")
@@ -124,27 +124,28 @@ def _(result: TrainingPlan) -> Table:
 def _(result: FinetuneResult) -> Table:
     table = Table(
         [Column("Model", "left"), Column("Before"), Column("After"), Column("95 %", weight=3), Column("Gain"),
-         Column("p", weight=4), Column("Seconds", weight=2)],
+         Column("Gain, 95 %", weight=4), Column("p", weight=5), Column("Seconds", weight=2)],
         title="Fine-tuning · final score on dev",
         caption=result.signature,
     )  # fmt: skip
     for run in result.runs:
         if run.before is None or run.after is None:
-            table.add(f"{short(run.model)}\nfailed", *[None] * 6, style="red")
+            table.add(f"{short(run.model)}\nfailed", *[None] * 7, style="red")
             table.notes.append((f"{short(run.model)} failed: {run.error}", "red"))
             continue
         before, after = run.before.final_score, run.after.final_score
         below = after < max(result.floor.values())
         table.add(
             short(run.model) + ("\nbelow the floor" if below else ""), _number(before, 2), _number(after, 2),
-            interval(run.after.ci95), signed(after - before), None if run.p_value is None else p_value(run.p_value),
-            _number(run.train_seconds, 0), style="yellow" if below else "",
+            interval(run.after.ci95), signed(after - before), run.gain_ci95 and " to ".join(map(signed, run.gain_ci95)),
+            None if run.p_value is None else p_value(run.p_value), _number(run.train_seconds, 0),
+            style="yellow" if below else "",
         )  # fmt: skip
     for name, final_score in result.floor.items():
-        table.add(f"({name})", None, _number(final_score, 2), *[None] * 4, style="dim")
-    table.notes.append(
-        ("After: by the weights that are best on these dialogues; expect a little less on others.", "dim")
-    )
+        table.add(f"({name})", None, _number(final_score, 2), *[None] * 5, style="dim")
+    if any((run.evaluations or 0) > 1 and (run.gain or 0) > 0 for run in result.runs):
+        chosen = "After: by the weights that are best on these dialogues; expect a little less on others."
+        table.notes.append((chosen, "dim"))
     return table
 
 

@@ -225,7 +225,13 @@ def test_how_a_command_ends(error, code, said, capsys):
     assert captured.out == ""
 
 
-def test_ctrl_c_tells_what_was_done_and_where_it_is_kept(capsys):
+@pytest.mark.parametrize("anything", [True, False])
+def test_ctrl_c_tells_what_was_done_and_where_it_is_kept_if_it_is(capsys, tmp_path, monkeypatch, anything):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "빈 칸" / "[x]").mkdir(parents=True)
+    if anything:
+        (tmp_path / "빈 칸" / "[x]" / "summaries").mkdir()
+
     def half(settings, reporter):
         with reporter.stage("모델", 9, "dialogues") as stage:
             stage.advance(2)
@@ -235,7 +241,7 @@ def test_ctrl_c_tells_what_was_done_and_where_it_is_kept(capsys):
     assert execute(ScreenSettings, half, {"output_dir": "빈 칸/[x]"}, as_json=False, debug=False) == 130
     assert capsys.readouterr().err.splitlines() == [
         "모델: 3 of 9 dialogues",
-        "Stopped. What was done is kept in '빈 칸/[x]': the same command goes on from there.",
+        "Stopped." + " What was finished is kept in '빈 칸/[x]': the same command goes on from there." * anything,
     ]
 
 
@@ -366,7 +372,10 @@ def test_after_a_screening_the_next_step_trains_on_the_same_data(path, hint):
     assert next_step(leaderboard(20, path)) == f"Kept in runs/x. Next: dialsum finetune --models 'a b'{hint}"
 
 
-@pytest.mark.parametrize(("after", "hint"), [(49.9, "No model has gained from it."), (50.1, "Next: dialsum predict")])
+@pytest.mark.parametrize(
+    ("after", "hint"),
+    [(49.9, "No model has gained from it."), (50.0, "No model has gained"), (50.1, "Next: dialsum predict")],
+)
 def test_after_a_training_the_next_step_depends_on_its_gain(after, hint):
     scores = [
         Scores(rouge1=0, rouge2=0, rougeL=0, final_score=value, rouge_sum=0, ci95=(0, 100)) for value in (50.0, after)

@@ -185,7 +185,7 @@ def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoi
     from dialsum_cli.models.planning import DTYPES, inner, skeleton, weight_bytes
     from dialsum_cli.models.planning import layers as depth_of
     from dialsum_cli.training.methods import choose
-    from dialsum_cli.training.planning import ADAM
+    from dialsum_cli.training.planning import ADAM, disk_bytes
 
     if checkpoint.adapter:
         return ok(name, "an adapter already: fine-tune its base model")
@@ -212,19 +212,22 @@ def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoi
     dialogues, dev = _sampled(settings.dev, columns[settings.dev])
     judged = 2 * dev + evaluations * min(dev, settings.eval_limit or dev)  # all of dev before and after
     seconds += judged * _seconds_each(checkpoint, choices.precision, settings, dialogues, dev)
+    _, disk = disk_bytes(trained, recipe, settings, config)
     epochs = f"{recipe.num_epochs:g} epoch{'s' * (recipe.num_epochs != 1)}"
     return _fits(name, f"{recipe.method} on {choices.precision}, at least ", memory, memory,
-                 f"about {duration(seconds)} for {epochs} of {rows:,} dialogues and {judged:,.0f} summaries of dev",
-                 seconds)  # fmt: skip
+                 f"about {duration(seconds)} for {epochs} of {rows:,} dialogues and {judged:,.0f} summaries of dev; "
+                 f"{gigabytes(disk)} of disk", seconds, {"disk_bytes": disk})  # fmt: skip
 
 
-def _fits(name: str, how: str, memory: int, least: int, time: str, seconds: float) -> DoctorRow:
+def _fits(
+    name: str, how: str, memory: int, least: int, time: str, seconds: float, further: "Facts | None" = None
+) -> DoctorRow:
     """A row on memory: of the GPU, or where there is none of the machine."""
     from dialsum_cli.models.planning import free_bytes
 
     on_gpu = free_bytes()
     free = free_memory() if on_gpu is None else on_gpu
-    numbers: Facts = {"memory_bytes": memory, "free_memory_bytes": free, "minutes": seconds / 60}
+    numbers: Facts = {"memory_bytes": memory, "free_memory_bytes": free, "minutes": seconds / 60, **(further or {})}
     where = "GPU memory" if on_gpu is not None else "memory"
     room = "" if free is None else f" of {_gib(free)}"
     found = f"{how}{_gib(memory)}{room} GiB of free {where}; {time}"

@@ -83,6 +83,8 @@ class FinetuneRun(Result):
     tokens_per_second: float | None = None
     peak_memory_gib: float | None = None
     best_step: int | None = None
+    evaluations: int | None = None
+    """That the weights were chosen by."""
     precision: str | None = None
     plan: TrainingPlan | None = None
     before: Scores | None = None

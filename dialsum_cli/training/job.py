@@ -163,6 +163,7 @@ class Job:
             tokens_per_second=trained.tokens / trained.seconds,
             peak_memory_gib=peak,
             best_step=trained.best_step,
+            evaluations=sum("eval_final_score" in entry for entry in trained.history),
             precision=settings.precision,
             plan=plan,
             before=Scores.of(before),

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from dialsum_cli import processes
 from dialsum_cli.errors import DialsumError, MemoryShortError
@@ -82,12 +82,8 @@ def measure(
         batches = settings.model_copy(update={"batch_tokens": tokens})
         generating = generation_bytes(model.config, loaded.precision, batches, None)
         peak = max(peak or 0, generating + trained * 4 + state)
-    checkpoint = trained * (4 + ADAM[recipe.optimizer])
-    # Those to keep, the best one, and the one that is being written.
-    disk, free = checkpoint * (settings.keep_checkpoints + 2) + 4 * trained, shutil.disk_usage(folder).free
-    if settings.merge and recipe.method != "full":
-        disk += weight_bytes(model.config, half())
-    if disk > free:
+    checkpoint, disk = disk_bytes(trained, recipe, settings, model.config)
+    if disk > (free := shutil.disk_usage(folder).free):
         raise DialsumError(
             f"{settings.keep_checkpoints + 2} checkpoints of {checkpoint / 1e9:.1f} GB and the model take "
             f"{disk / 1e9:.1f} GB, and the disk of '{folder}' has {free / 1e9:.1f} GB free",
@@ -112,6 +108,16 @@ def measure(
     plan = _agreed(processes.gathered(mine))
     apply(plan, loaded, steps)
     return plan
+
+
+def disk_bytes(trained: int, recipe: Recipe, settings: FinetuneSettings, config: PreTrainedConfig) -> tuple[int, int]:
+    """What a checkpoint of so many trained weights takes, and what all of them and the model take together.
+
+    There are those to keep, the best one, and the one that is being written.
+    """
+    checkpoint = trained * (4 + ADAM[recipe.optimizer])
+    merged = weight_bytes(config, half()) if settings.merge and recipe.method != "full" else 0
+    return checkpoint, checkpoint * (settings.keep_checkpoints + 2) + 4 * trained + merged
 
 
 def _agreed(plans: Sequence[TrainingPlan]) -> TrainingPlan:

@@ -366,7 +366,7 @@ def train(
     if state.global_step < total:
         reporter.note(
             f"{loaded.spec.name}: stopped at step {state.global_step} of {total}: "
-            f"{recipe.patience} evaluations without a better score (--patience)"
+            f"{recipe.patience} evaluation{'s' * (recipe.patience != 1)} without a better score (--patience)"
         )
     loaded.model.eval()  # the trainer leaves it with dropout on
     return Trained(

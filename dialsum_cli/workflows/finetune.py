@@ -14,7 +14,7 @@ from dialsum_cli.prompts import load_prompt
 from dialsum_cli.registry import ModelSpec
 from dialsum_cli.reporter import QUIET, Reporter
 from dialsum_cli.results import LEVEL, DataFacts, FinetuneResult, FinetuneRun
-from dialsum_cli.scoreboard import p_is
+from dialsum_cli.scoreboard import FEW, p_is
 from dialsum_cli.settings import FinetuneSettings
 from dialsum_cli.tracking import Tracking
 
@@ -67,14 +67,19 @@ def finetune(settings: FinetuneSettings, reporter: Reporter = QUIET) -> Finetune
 
 
 def _warn(run: FinetuneRun, constant: float, reporter: Reporter) -> None:
-    """Say so where a training was for nothing."""
-    if run.before is None or run.after is None:
+    """Say so where a training was for nothing, or where nobody can tell."""
+    if run.before is None or run.after is None or run.p_value is None:
         return
+    before = f"{run.before.final_score:.2f} before"
     after = f"{run.model} scores {run.after.final_score:.2f} after training"
-    if run.after.final_score < run.before.final_score:
-        reporter.warn(f"{after}, and scored {run.before.final_score:.2f} before: train longer, on more rows, or slower")
-    elif run.p_value is not None and run.p_value >= LEVEL:
-        reporter.warn(f"{after}, {run.before.final_score:.2f} before: that may be chance, {p_is(run.p_value)}")
+    rows = (run.wins or 0) + (run.ties or 0) + (run.losses or 0)
+    if rows == run.ties:
+        reporter.warn(f"{after}, as before: it has learnt nothing that its summaries show; raise --learning-rate")
+    elif run.p_value >= LEVEL:
+        chance = f"{rows} dialogues are too few to tell" if rows < FEW else f"that may be chance, {p_is(run.p_value)}"
+        reporter.warn(f"{after}, {before}: {chance}")
+    elif run.after.final_score < run.before.final_score:
+        reporter.warn(f"{after}, {before}: lower --learning-rate, or train on more rows")
     if run.after.final_score < constant:
         reporter.warn(f"{after}, below the {constant:.2f} of one sentence for every dialogue")
 

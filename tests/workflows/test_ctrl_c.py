@@ -36,7 +36,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(dialsum, tmp
     stopped = subprocess.run([*frail(event, 3, signal.SIGINT), *command], cwd=tmp_path, capture_output=True, text=True)
     assert (stopped.returncode, stopped.stdout) == (130, ""), stopped.stderr
     last = stopped.stderr.splitlines()[-1]
-    assert last == f"Stopped. What was done is kept in 'runs/{command[0]}': the same command goes on from there."
+    assert last == f"Stopped. What was finished is kept in 'runs/{command[0]}': the same command goes on from there."
     assert "Traceback" not in stopped.stderr
     assert not (tmp_path / "submission.csv").exists()
     assert said in dialsum(*command).stderr

@@ -22,9 +22,10 @@ from dialsum_cli.prompts import load_prompt
 from dialsum_cli.prompts.chat import ChatPrompt
 from dialsum_cli.registry import Recipe
 from dialsum_cli.reporter import Reporter
+from dialsum_cli.results import FinetuneRun, Scores
 from dialsum_cli.runs import claim
 from dialsum_cli.settings import BUNDLED, FinetuneSettings, PredictSettings
-from dialsum_cli.workflows.finetune import finetune
+from dialsum_cli.workflows.finetune import _warn, finetune
 from dialsum_cli.workflows.predict import predict
 from dialsum_cli.workflows.show_prompt import show_prompt
 from tests.workflows.test_main_job import put_in_hub
@@ -120,7 +121,7 @@ def test_a_run_folder_says_what_was_done(place, tuned):
     assert run.gain == pytest.approx(run.after.final_score - run.before.final_score)
     assert run.gain_ci95[0] <= run.gain <= run.gain_ci95[1]
     assert run.wins + run.ties + run.losses == 4
-    assert any("may be chance, p = " in warning for warning in reporter.warnings) == (run.gain >= 0)  # of 4 dialogues
+    assert any(warning.endswith("before: 4 dialogues are too few to tell") for warning in reporter.warnings)
     card = (folder / "model" / "README.md").read_text()
     assert card.startswith("---\n")
     assert "summarization" in card
@@ -131,6 +132,29 @@ PROMISED = (
     "model status error run_dir trainer trainable_parameters train_seconds tokens_per_second peak_memory_gib "
     "best_step before after gain gain_ci95 p_value wins ties losses"
 )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counts", "p", "said"),
+    [
+        (32.0, 32.0, (0, 40, 0), 1.0, "learnt nothing"),
+        (32.0, 33.0, (20, 5, 15), 0.3, "that may be chance, p = 0.300"),
+        (33.0, 32.0, (15, 5, 20), 0.3, "that may be chance, p = 0.300"),
+        (32.0, 39.0, (4, 0, 0), 0.125, "4 dialogues are too few to tell"),
+        (50.0, 40.0, (0, 0, 40), 0.0001, "lower --learning-rate"),
+        (10.0, 20.0, (40, 0, 0), 0.0001, "below the 27.00 of one sentence"),
+        (30.0, 40.0, (40, 0, 0), 0.0001, None),
+    ],
+)
+def test_what_a_training_was_for_is_said(before, after, counts, p, said):
+    scores = [
+        Scores(rouge1=0, rouge2=0, rougeL=0, final_score=each, rouge_sum=0, ci95=(0, 9)) for each in (before, after)
+    ]
+    numbers = dict(zip(("wins", "ties", "losses"), counts, strict=True))
+    run = FinetuneRun(model="m", before=scores[0], after=scores[1], gain=after - before, p_value=p, **numbers)
+    reporter = Heard()
+    _warn(run, 27.0, reporter)
+    assert [said in warning for warning in reporter.warnings] == ([True] if said else [])
 
 
 def test_a_result_has_every_key_that_scripts_rely_on(tuned):
