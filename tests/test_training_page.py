@@ -38,8 +38,10 @@ def test_the_curves_hold_every_point_and_begin_with_the_untrained_model():
         {"step": 20, "seconds": 12.0},
     ]
     run = FinetuneRun(
-        model="<b>", run_dir=Path("runs/x"), best_step=10, train_seconds=12.34567, before=scores(30), after=scores(41.5)
-    )
+        model="<b>", run_dir=Path("runs/x"), best_step=10, train_seconds=12.34567, before=scores(30),
+        after=scores(41.5), gain=11.5, gain_ci95=(9.0, 14.0), p_value=0.0001, wins=90, ties=10, losses=20,
+    )  # fmt: skip
     words = Words(render(training_page(run, history, signature="ROUGE-ko|…")))
     assert words.points == [3, 3, 3]  # loss; before and two evaluations; learning rate
     assert {"30.00", "41.50", "12.35", "kept", "dialsum finetune · <b>"} <= set(words.texts)
+    assert "+11.50 (+9.00 to +14.00), p < 0.001; 90 rows won, 10 tied, 20 lost" in words.texts
