@@ -14,6 +14,7 @@ from loopback_hub import LoopbackHub, _Handler, loopback_hub
 from rich.cells import cell_len
 
 from dialsum_cli.console import show
+from dialsum_cli.errors import gigabytes
 from dialsum_cli.health import process
 from dialsum_cli.health.machine import Pairing, judge
 from dialsum_cli.health.plan import together
@@ -397,7 +398,8 @@ def test_a_plan_of_one_command_has_its_options(hub, stage, dialsum):
     train = ("finetune", "--config", stage.folder / "run.yaml", "--method", "lora")
     planned = row(*train, what="fine-tuning")
     assert planned.found.startswith("lora on ")
-    assert planned.found.endswith("for 5 epochs of 2,000 dialogues and 340 summaries of dev")  # 2 x 120 + 5 x 20
+    assert "for 5 epochs of 2,000 dialogues and 340 summaries of dev; " in planned.found  # 2 x 120 + 5 x 20
+    assert planned.found.endswith(f"{gigabytes(planned.facts['disk_bytes'])} of disk")
     assert row(*train, "--lora-r", 4, what="fine-tuning").facts["memory_bytes"] < planned.facts["memory_bytes"]
     short = row("screen", "--models", "a/whole", "--limit", 30, what="screening")
     assert short.found.endswith("for 30 dialogues")
