@@ -258,9 +258,8 @@ def way_trl(job: Job) -> dict[str, Any]:
     if not find_spec("trl"):
         return {"skipped": "pip install trl==1.16"}
     checkpointing = job.beside.get("gradient_checkpointing", job.settings.gradient_checkpointing == "on")
-    rows = max(
-        1, min(job.recipe.batch_size, job.beside.get("micro_batch_tokens", job.settings.micro_batch_tokens) // LONGEST)
-    )
+    tokens = job.beside.get("micro_batch_tokens", job.settings.micro_batch_tokens)
+    rows = max(1, min(job.recipe.batch_size, tokens // LONGEST))
     rows = 2 ** (rows.bit_length() - 1)  # a divisor of an optimizer step's
     while "error" in (measured := attempt(partial(sft, job, rows, checkpointing))) and rows > 1:
         rows //= 2

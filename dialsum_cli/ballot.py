@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from dialsum_cli.results import LEVEL, EnsembleResult
-from dialsum_cli.scoreboard import FEW, labels, p_is, short, signed
+from dialsum_cli.scoreboard import FEW, labels, p_is, rows_won, short, signed, spread
 from dialsum_cli.tables import Column, Table
 
 
@@ -58,11 +58,9 @@ def verdict(result: EnsembleResult) -> Text:
     """Whether to ensemble, and why."""
     if result.gain is None or result.gain_ci95 is None or result.p_value is None or result.best is None:
         return Text("The gain is unknown: nothing was compared with a gold. --gold DEV.csv, with files of dev, tells.")
-    low, high = result.gain_ci95
     measured = (
-        f"{signed(result.gain)} ({signed(low)} to {signed(high)}) beside the best single system, {short(result.best)}, "
-        f"{p_is(result.p_value)}; "
-        f"{result.wins} rows won, {result.ties} tied, {result.losses} lost."
+        f"{signed(result.gain)} ({spread(result.gain_ci95)}) beside the best single system, {short(result.best)}, "
+        f"{p_is(result.p_value)}; {rows_won(result.wins, result.ties, result.losses)}."
     )
     if result.verdict == "ensemble":
         return Text.assemble(("Ensemble", "bold green"), f": {measured}")

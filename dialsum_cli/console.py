@@ -69,7 +69,7 @@ def show(result: Result, *, as_json: bool) -> None:
 
 
 def _print(table: Table, console: Console) -> None:
-    if table.rows or not table.notes:
+    if table.shown:
         console.print(table.to_rich(console.width))
     for line in below(table, console.width):
         console.print(line, soft_wrap=True)

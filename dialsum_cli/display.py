@@ -100,7 +100,7 @@ def _(result: BatchesResult) -> Iterator[Part]:
 
 def below(table: Table, width: int | None = None) -> Iterator[Text]:
     """What stands below a table: the columns that `width` cells have no room for, its notes and its caption."""
-    if width and (missing := table.left_out(width)):
+    if width and table.shown and (missing := table.left_out(width)):
         yield Text(f"No room here for {', '.join(missing)}: widen the window, or add --json.", "dim")
     yield from (Text(*note) for note in table.notes)
     if table.caption:
@@ -112,7 +112,7 @@ def renderables(result: Result, width: int) -> Iterator[RichTable | Text]:
     for part in parts(result):
         match part:
             case Table():
-                if part.rows or not part.notes:
+                if part.shown:
                     yield part.to_rich(width)
                 yield from below(part, width)
             case Passage():
@@ -138,7 +138,7 @@ def as_html(result: Result) -> Html:
 def _as_html(part: Part) -> Html:
     match part:
         case Table():
-            table = replace(part, caption="").to_html() if part.rows or not part.notes else ""
+            table = replace(part, caption="").to_html() if part.shown else ""
             return html(table, *map(_paragraph, below(part)))
         case Passage():
             return tag("pre", *(tag("span", text, class_=style or None) for text, style in part.pieces))

@@ -75,18 +75,18 @@ def verdicts(result: ScoreResult) -> Iterator[Text]:
             continue
         low, high = system.difference_ci95
         names = first, name
-        counts = f"{system.losses} rows won, {system.ties} tied, {system.wins} lost"
+        counts = rows_won(system.losses, system.ties, system.wins)
         if system.tied:
             few = f"{system.n} rows are too few to tell {names[0]} from {names[1]}"
             tied = f"{names[0]} and {names[1]} are tied"
             yield Text(
                 f"{few if too_few(system, system.n) else tied}: {signed(-system.difference)} "
-                f"({signed(-high)} to {signed(-low)}) may be chance, {p_is(system.p_value)}; {counts}."
+                f"({spread((-high, -low))}) may be chance, {p_is(system.p_value)}; {counts}."
             )
             continue
         if system.difference > 0:
             names = names[1], names[0]
-            counts = f"{system.wins} rows won, {system.ties} tied, {system.losses} lost"
+            counts = rows_won(system.wins, system.ties, system.losses)
         else:
             low, high = -high, -low
         yield Text(
@@ -113,6 +113,16 @@ def p_is(value: float) -> str:
 def signed(value: float) -> str:
     """A difference of scores, 0-100."""
     return f"{value + 0.0:+.2f}"  # no -0.00
+
+
+def spread(ends: tuple[float, float]) -> str:
+    """A difference's 95 % interval."""
+    return " to ".join(map(signed, ends))
+
+
+def rows_won(wins: int | None, ties: int | None, losses: int | None) -> str:
+    """How two systems did row by row."""
+    return f"{wins} rows won, {ties} tied, {losses} lost"
 
 
 def findings(result: ScoreResult) -> Table:

@@ -38,6 +38,11 @@ class Table:
         """Add a row; None is shown as a dash."""
         self.rows.append((["–" if cell is None else readable(cell) for cell in cells], style))
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is a table to show, and not its notes alone."""
+        return bool(self.rows or not self.notes)
+
     def fitting(self, width: int) -> list[int]:
         """The indices of the columns that fit into `width` cells."""
         shown = list(range(len(self.columns)))

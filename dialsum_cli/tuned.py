@@ -5,7 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from dialsum_cli.results import LEVEL, TunedStage, TuneResult, TuneTrial
-from dialsum_cli.scoreboard import FEW, p_is, short, signed
+from dialsum_cli.scoreboard import FEW, p_is, rows_won, short, signed, spread
 from dialsum_cli.tables import Column, Table
 
 
@@ -47,11 +47,10 @@ def verdict(stage: TunedStage) -> Text:
     if stage.leader == 0:
         words = f"of {len(stage.trials)} trials none scored above the starting point; keep it."
         return Text.assemble(("No improvement", "bold yellow"), f" in {stage.stage}: {words}")
-    low, high = stage.gain_ci95
     measured = (
         f"trial {stage.leader} beside the starting point on {stage.held_out} dialogues that the search did not see: "
-        f"{signed(stage.gain)} ({signed(low)} to {signed(high)}), {p_is(stage.p_value)}; "
-        f"{stage.wins} rows won, {stage.ties} tied, {stage.losses} lost."
+        f"{signed(stage.gain)} ({spread(stage.gain_ci95)}), {p_is(stage.p_value)}; "
+        f"{rows_won(stage.wins, stage.ties, stage.losses)}."
     )
     if stage.verdict == "improvement":
         return Text.assemble(("Improvement", "bold green"), f" in {stage.stage}: {measured}")

@@ -21,7 +21,7 @@ from dialsum_cli.results import (
     ScreenResult,
     TrainingPlan,
 )
-from dialsum_cli.scoreboard import interval, p_value, short, signed
+from dialsum_cli.scoreboard import interval, p_value, short, signed, spread
 from dialsum_cli.tables import Column, Table
 
 
@@ -137,7 +137,7 @@ def _(result: FinetuneResult) -> Table:
         below = after < max(result.floor.values())
         table.add(
             short(run.model) + ("\nbelow the floor" if below else ""), _number(before, 2), _number(after, 2),
-            interval(run.after.ci95), signed(after - before), run.gain_ci95 and " to ".join(map(signed, run.gain_ci95)),
+            interval(run.after.ci95), signed(after - before), run.gain_ci95 and spread(run.gain_ci95),
             None if run.p_value is None else p_value(run.p_value), _number(run.train_seconds, 0),
             style="yellow" if below else "",
         )  # fmt: skip

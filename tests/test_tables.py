@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from dialsum_cli.display import below
 from dialsum_cli.tables import Column, Table
 
 COLUMNS = [Column("#"), Column("모델", "left"), Column("점수"), Column("Hangul", weight=1), Column("R1", weight=2)]
@@ -80,3 +81,10 @@ def test_an_empty_table_is_its_header():
 )
 def test_no_line_is_wider_than_the_terminal(models, width):
     assert all(cell_len(line) <= width for line in lines(table_of(*models), width))
+
+
+def test_notes_without_a_table_miss_no_columns():
+    table = Table(COLUMNS, notes=[("아무것도 없습니다", "dim")])
+    assert [line.plain for line in below(table, 5)] == ["아무것도 없습니다"]
+    table.add(1, "가", "7.50", "98%", None)
+    assert [line.plain for line in below(table, 5)][0].startswith("No room here for Hangul, R1: ")

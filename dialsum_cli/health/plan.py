@@ -216,18 +216,16 @@ def _finetuning(settings: FinetuneSettings, name: str, spec: ModelSpec, checkpoi
     epochs = f"{recipe.num_epochs:g} epoch{'s' * (recipe.num_epochs != 1)}"
     return _fits(name, f"{recipe.method} on {choices.precision}, at least ", memory, memory,
                  f"about {duration(seconds)} for {epochs} of {rows:,} dialogues and {judged:,.0f} summaries of dev; "
-                 f"{gigabytes(disk)} of disk", seconds, {"disk_bytes": disk})  # fmt: skip
+                 f"{gigabytes(disk)} of disk", seconds, disk_bytes=disk)  # fmt: skip
 
 
-def _fits(
-    name: str, how: str, memory: int, least: int, time: str, seconds: float, further: "Facts | None" = None
-) -> DoctorRow:
+def _fits(name: str, how: str, memory: int, least: int, time: str, seconds: float, **further: int) -> DoctorRow:
     """A row on memory: of the GPU, or where there is none of the machine."""
     from dialsum_cli.models.planning import free_bytes
 
     on_gpu = free_bytes()
     free = free_memory() if on_gpu is None else on_gpu
-    numbers: Facts = {"memory_bytes": memory, "free_memory_bytes": free, "minutes": seconds / 60, **(further or {})}
+    numbers: Facts = {"memory_bytes": memory, "free_memory_bytes": free, "minutes": seconds / 60, **further}
     where = "GPU memory" if on_gpu is not None else "memory"
     room = "" if free is None else f" of {_gib(free)}"
     found = f"{how}{_gib(memory)}{room} GiB of free {where}; {time}"

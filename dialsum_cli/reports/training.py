@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dialsum_cli.reports.charts import Curve, Mark
 from dialsum_cli.reports.page import Facts, Grid, Page, Section
 from dialsum_cli.results import FinetuneRun, Scores
-from dialsum_cli.scoreboard import interval, p_is, signed
+from dialsum_cli.scoreboard import interval, p_is, rows_won, signed, spread
 from dialsum_cli.tables import Column, Table
 
 
@@ -40,9 +40,8 @@ def training_page(run: FinetuneRun, history: Sequence[Mapping[str, float]], *, s
 def _gain(run: FinetuneRun) -> list[Facts]:
     if run.gain is None or run.gain_ci95 is None or run.p_value is None:
         return []
-    interval95 = " to ".join(map(signed, run.gain_ci95))
-    rows = f"{run.wins} rows won, {run.ties} tied, {run.losses} lost"
-    return [Facts([("gain", f"{signed(run.gain)} ({interval95}), {p_is(run.p_value)}; {rows}")])]
+    rows = rows_won(run.wins, run.ties, run.losses)
+    return [Facts([("gain", f"{signed(run.gain)} ({spread(run.gain_ci95)}), {p_is(run.p_value)}; {rows}")])]
 
 
 def side_by_side(title: str, measured: Mapping[str, Scores | None], signature: str) -> Table:

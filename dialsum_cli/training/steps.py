@@ -62,9 +62,8 @@ class Steps:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-            self.halve(
-                micro_batches(share, self.budget)
-            )  # out of the handler: the exception keeps the step's tensors alive
+            # Out of the handler: the exception keeps the step's tensors alive.
+            self.halve(micro_batches(share, self.budget))
 
     def gradients(
         self, rows: Sequence[Example], trained: int, backward: Callable[[torch.Tensor], None]

@@ -347,6 +347,7 @@ def test_out_of_memory_in_a_step_halves_the_budget_and_changes_no_gradient(model
     assert told
     assert all(line.startswith("out of memory: ") for line in told)
     assert steps.budget < budget
+    assert max(map(padded_tokens, micro_batches(rows, steps.budget))) <= room
     assert 2 * memory.largest > min(room, padded_tokens(rows)) / 2  # no more was given up than needed
     told.clear()
     steps = Steps(loaded, FULL, steps.budget, told.append)
