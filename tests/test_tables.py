@@ -87,4 +87,4 @@ def test_notes_without_a_table_miss_no_columns():
     table = Table(COLUMNS, notes=[("아무것도 없습니다", "dim")])
     assert [line.plain for line in below(table, 5)] == ["아무것도 없습니다"]
     table.add(1, "가", "7.50", "98%", None)
-    assert [line.plain for line in below(table, 5)][0].startswith("No room here for Hangul, R1: ")
+    assert next(line.plain for line in below(table, 5)).startswith("No room here for Hangul, R1: ")
