@@ -71,7 +71,7 @@ CHEAP = ("models", "check", "score", "ensemble")
 
 def parsed(line: str, folder: Path):
     """The settings that the real program makes of a line, and the switch among its flags; in an empty folder."""
-    words = shlex.split(line.replace("/path/to/dialsum/", f"{ROOT}/"))
+    words = [word.replace("/path/to/dialsum/", f"{ROOT}/") for word in shlex.split(line)]
     name, *arguments = [word for word in words if word not in ("--debug", "--json")]
     assert name in Commands.registered
     for value in (part for argument in arguments for part in argument.split(",")):
