@@ -22,7 +22,7 @@ from dialsum_cli.generation.batching import run_batches
 from dialsum_cli.generation.decoding import Decoder
 from dialsum_cli.generation.sampling import Sampling, SamplingProcessor
 from dialsum_cli.models.alike import check_alike
-from dialsum_cli.models.kernels import fuse, fused_packages, ready_attention
+from dialsum_cli.models.kernels import fuse, ready_attention
 from dialsum_cli.models.loading import LoadedModel, load
 from dialsum_cli.models.planning import batch_tokens, device, free_bytes, stepped
 from dialsum_cli.models.trained import as_trained
@@ -122,7 +122,7 @@ class HuggingFaceSummarizer:
             "end_ids": sorted(self.end_ids),
             "max_prompt_tokens": self.max_prompt_tokens,
             "device": torch.cuda.get_device_name() if device().type == "cuda" else platform.machine(),
-            "versions": {name: version(name) for name in (*PROGRAMS, *fused_packages())} | {"dialsum": own_code()},
+            "versions": {name: version(name) for name in PROGRAMS} | {"dialsum": own_code()},
         }
 
     def summarize(self, dialogues: Sequence[Dialogue], sampling: Sampling | None = None) -> Iterator[Batch]:

@@ -1,16 +1,18 @@
 """Kernels of ours: what transformers computes in more passes."""
 
+from functools import partial
+
 import pytest
 import torch
 from tiny_models import make_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.exaone4 import modeling_exaone4
 from transformers.models.llama import modeling_llama
 from transformers.models.mistral import modeling_mistral
 from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 
-from dialsum_cli.models.kernels import fuse, rotate
+from dialsum_cli.models.kernels import fuse, gated, rotate
 
 LIBRARIES = [modeling_exaone4, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3]
 
@@ -35,6 +37,25 @@ def test_rotations_and_their_gradients_are_those_of_every_known_architecture(lib
         found.append([*turned, *torch.autograd.grad(loss, (queries, keys))])
     for theirs, ours in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.__name__.rpartition("_")[2])
+def test_the_gated_mlp_and_its_gradient_are_those_of_every_known_architecture(library):
+    name = library.__name__.rpartition("_")[2]
+    config = AutoConfig.for_model(
+        name, hidden_size=8, intermediate_size=12, num_attention_heads=2, num_key_value_heads=1
+    )
+    torch.manual_seed(0)
+    module = getattr(library, f"{name.capitalize()}MLP")(config).double()
+    found = []
+    for function in (module, partial(gated, module)):
+        x = torch.linspace(-3, 3, 80, dtype=torch.float64).reshape(2, 5, 8).requires_grad_()
+        output = function(x)
+        with torch.no_grad():
+            assert torch.equal(function(x), output)
+        found.append([output, *torch.autograd.grad(output.square().sum(), [x, *module.parameters()])])
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.gpu
