@@ -38,10 +38,11 @@ def fuse(model: PreTrainedModel) -> None:
     """
     if device().type != "cuda" or model.config.model_type not in STEPPED:
         return
+    by_silu = getattr(model.config, "hidden_act", None) in ("silu", "swish")
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = partial(_norm, module)
-        elif isinstance(getattr(module, "act_fn", None), torch.nn.SiLU) and hasattr(module, "gate_proj"):
+        elif by_silu and hasattr(module, "gate_proj"):
             module.forward = partial(gated, module)
     library: Any = sys.modules[type(beneath(model)).__module__]  # where its layers look for the function
     if hasattr(library, "apply_rotary_pos_emb"):

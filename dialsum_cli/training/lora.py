@@ -89,13 +89,11 @@ class Adapted(torch.autograd.Function):
         gradient, to_x = gradients[0].flatten(0, -2), None
         to_inner = torch.addmm(inner, gradient, up, beta=0, alpha=ctx.scaling)
         if ctx.needs_input_grad[0]:
-            to_x = gradient @ _frozen(ctx.base).to(gradient.dtype)
-            if mask is None:
-                to_x.addmm_(to_inner, down)
-            else:
-                to_x.addcmul_(to_inner @ down, mask, value=1 / (1 - ctx.p))
+            to_x = to_inner @ down
+            if mask is not None:
+                to_x = torch.ops.aten.native_dropout_backward(to_x, mask, 1 / (1 - ctx.p))
             shape, dtype = ctx.x
-            to_x = to_x.view(shape).to(dtype)
+            to_x = to_x.addmm_(gradient, _frozen(ctx.base).to(gradient.dtype)).view(shape).to(dtype)
         return to_x, _product(to_inner.T, rows), _product(gradient.T, inner), None, None, None
 
 

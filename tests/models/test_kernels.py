@@ -67,6 +67,8 @@ def test_a_fused_model_computes_what_it_did_and_its_gradients(tmp_path, family):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to("cuda")
         if fused:
             fuse(model)
+            changed = {type(module).__name__ for module in model.modules() if "forward" in vars(module)}
+            assert {name[-3:] for name in changed} == {"MLP", "orm"}, "each norm and each MLP"
         output = model(input_ids=ids, labels=ids)
         output.loss.backward()
         found.append((output.logits, model.get_input_embeddings().weight.grad))
