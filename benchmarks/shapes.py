@@ -91,7 +91,7 @@ def _repeat(work: Callable[[], object], times: int) -> None:
 
 def ceilings() -> dict[str, float]:
     """Bytes a second that a copy reads and writes, and bf16 operations a second of a matrix product."""
-    large = device().type == "cuda"  # before anything else takes memory: it says how
+    large = DEVICE == "cuda"
     source = torch.empty(2**31 if large else 2**24, dtype=torch.bfloat16, device=DEVICE)
     target = torch.empty_like(source)
     left = torch.randn(8192 if large else 512, 8192 if large else 512, device=DEVICE).bfloat16()

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dialsum_cli.allocator import keep_whole
+
 if TYPE_CHECKING:
     from dialsum_cli.data.dialogues import Dialogue as Dialogue
     from dialsum_cli.data.dialogues import read_dialogues as read_dialogues
@@ -80,6 +82,9 @@ _HOME = {
     "RequestError": "errors",
 }
 __all__ = ["__version__", *_HOME]
+
+
+keep_whole()
 
 
 def __getattr__(name: str) -> Any:

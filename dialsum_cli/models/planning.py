@@ -1,11 +1,5 @@
 """What a model will need, told before its weights are there: precision, memory, depth."""
 
-import os
-import platform
-import sys
-from collections.abc import Mapping
-from functools import cache
-
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 
@@ -30,26 +24,7 @@ def device() -> torch.device:
 
     By its number, because what transformers loads in threads goes to the first GPU otherwise.
     """
-    _keep_whole()
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-
-
-@cache
-def _keep_whole() -> None:
-    os.environ.update(allocator(sys.platform, platform.release(), os.environ))
-
-
-def allocator(system: str, release: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables by which torch keeps a GPU's memory in one piece that grows; it reads them when it first takes some.
-
-    Otherwise batches of ever other sizes leave it in pieces that nothing fits into: under 22 GiB, an 8B model in NF4
-    summarised 499 dialogues in 14.1 s, its batches halved three times, and in 11.3 s in one piece. What the user has
-    set stands. In Windows' Linux, drivers fail at it (pytorch issue 192330).
-    """
-    names = "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"
-    if system != "linux" or "microsoft" in release.lower() or any(name in environment for name in names):
-        return {}
-    return {names[0]: "expandable_segments:True"}
 
 
 def choose_precision(spec: ModelSpec, config: PreTrainedConfig, settings: ModelSettings) -> tuple[str, str]:

@@ -1,9 +1,11 @@
-"""What is known of a model and a machine before its weights are there."""
+"""How torch is told to hold a GPU's memory."""
+
+import subprocess
+import sys
 
 import pytest
-import torch
 
-from dialsum_cli.models.planning import allocator, device
+from dialsum_cli.allocator import settings
 
 WHOLE = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 
@@ -20,10 +22,12 @@ WHOLE = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     ],
 )
 def test_memory_stays_in_one_piece_where_drivers_can_and_nobody_said_otherwise(system, release, environment, set_to):
-    assert allocator(system, release, environment) == set_to
+    assert settings(system, release, environment) == set_to
 
 
 @pytest.mark.gpu
-def test_torch_reads_the_setting_after_its_import():
-    held = torch.zeros(1, device=device())
-    assert torch.cuda.memory._snapshot()["allocator_settings"]["expandable_segments"], held
+@pytest.mark.parametrize("imports", ["import dialsum_cli, torch", "import torch, dialsum_cli"])
+def test_torch_does_as_it_is_told(imports):
+    told = 'torch.cuda.memory._snapshot()["allocator_settings"]["expandable_segments"]'
+    program = [sys.executable, "-c", f"{imports}\ntorch.zeros(1, device='cuda')\nassert {told}"]
+    subprocess.run(program, check=True)
