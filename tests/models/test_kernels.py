@@ -17,6 +17,14 @@ from dialsum_cli.models.kernels import fuse, gated, rotate
 LIBRARIES = [modeling_exaone4, modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3]
 
 
+@pytest.fixture
+def without_tf32():
+    before = torch.backends.cuda.matmul.allow_tf32  # a training turns it on
+    torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
 def drawn(dtype):
     torch.manual_seed(0)
     queries, keys = (torch.randn(3, 7, heads, 16, dtype=dtype).transpose(1, 2).requires_grad_() for heads in (6, 2))
@@ -60,8 +68,7 @@ def test_the_gated_mlp_and_its_gradient_are_those_of_every_known_architecture(li
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("family", ["llama", "qwen", "mistral"])
-def test_a_fused_model_computes_what_it_did_and_its_gradients(tmp_path, family, monkeypatch):
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)  # a training before it turns it on
+def test_a_fused_model_computes_what_it_did_and_its_gradients(tmp_path, family, without_tf32):
     folder = make_model(tmp_path / family, family)
     ids, found = torch.arange(60, device="cuda").reshape(3, 20) % 50 + 3, []
     for fused in (False, True):
