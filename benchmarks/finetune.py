@@ -9,6 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import dialsum_cli  # noqa: F401 - before torch, which it tells how to hold memory
+
+# isort: split
 import torch
 from screening import TOKENIZERS, make
 from shapes import SHAPES, cap

@@ -14,6 +14,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import dialsum_cli  # noqa: F401 - before torch, which it tells how to hold memory
+
+# isort: split
 import torch
 import transformers
 from shapes import DEVICE, SHAPES, cap, ceilings, filed, make, timed

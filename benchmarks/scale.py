@@ -80,7 +80,7 @@ def measure(processes: int, work: Path, rows: int, new_tokens: int) -> dict[str,
     """A run over all dialogues, and one over so few that it tells what the start alone takes."""
     options = ["--max-new-tokens", str(new_tokens)]
     few = [*options, "--limit", str(2 * processes)]
-    predict(processes, work, f"first-{processes}", few)  # compiles what the others then find
+    predict(processes, work, f"first-{processes}", few)  # reads from the disk what the others then find in memory
     start, _ = predict(processes, work, f"start-{processes}", few)
     whole, result = predict(processes, work, f"all-{processes}", options)
     stores = [path.read_text("utf-8").splitlines() for path in (work / f"all-{processes}" / "summaries").iterdir()]

@@ -10,6 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import dialsum_cli  # noqa: F401 - before torch, which it tells how to hold memory
+
+# isort: split
 import shapes
 import torch
 from transformers import AutoTokenizer

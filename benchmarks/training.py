@@ -15,6 +15,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import dialsum_cli  # noqa: F401 - before torch, which it tells how to hold memory
+
+# isort: split
 import torch
 import transformers
 from accelerate.state import AcceleratorState

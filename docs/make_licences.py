@@ -41,7 +41,7 @@ KNOWN = {
     "hypothesis": ("MPL-2.0", "tests: invariants"),
     "import-linter": ("BSD-2-Clause", "checks: import layers"),
     "ipykernel": ("BSD-3-Clause", "tests: notebooks"),
-    "liger-kernel": ("BSD-2-Clause", "fused kernels for training on a GPU"),
+    "liger-kernel": ("BSD-2-Clause", "a fused kernel for training on a GPU"),
     "mypy": ("MIT", "checks: types"),
     "nbclient": ("BSD-3-Clause", "tests: notebooks"),
     "nbformat": ("BSD-3-Clause", "tests: notebooks"),

@@ -139,7 +139,7 @@ MECAB = f"pip install --force-reinstall --no-deps python-mecab-ko-dic==2.1.1.pos
 EXTRAS = (
     ("vllm", "--engine vllm, for many thousands of dialogues",
      "pip install '.[vllm]' in an environment of its own"),
-    ("liger-kernel", "fused kernels for training on a GPU", "pip install 'dialsum[fast]'"),
+    ("liger-kernel", "a fused kernel for training on a GPU", "pip install 'dialsum[fast]'"),
     ("optuna", "`dialsum tune`", "pip install 'dialsum[tune]'"),
 )  # fmt: skip
 CHECKS = (

@@ -56,19 +56,24 @@ def gated(module: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     vectors for the backward pass.
     """
     gate, up = module.gate_proj(hidden_states), module.up_proj(hidden_states)
-    if torch.is_grad_enabled():
-        return module.down_proj(_silu_product()(gate, up))  # type: ignore[no-any-return]
-    return module.down_proj(functional.silu(gate, inplace=True).mul_(up))  # type: ignore[no-any-return]
+    if not torch.is_grad_enabled():
+        product = functional.silu(gate, inplace=True).mul_(up)
+    elif gate.is_cuda and (fused := _fused_product()):
+        product = fused(gate, up)
+    else:
+        product = functional.silu(gate) * up
+    output: torch.Tensor = module.down_proj(product)
+    return output
 
 
 @cache
-def _silu_product() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    if find_spec("liger_kernel") and device().type == "cuda":
-        from liger_kernel.ops.swiglu import LigerSiLUMulFunction
+def _fused_product() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+    if not find_spec("liger_kernel"):
+        return None
+    from liger_kernel.ops.swiglu import LigerSiLUMulFunction
 
-        fused: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = LigerSiLUMulFunction.apply
-        return fused
-    return lambda gate, up: functional.silu(gate) * up
+    fused: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = LigerSiLUMulFunction.apply
+    return fused
 
 
 def _norm(module: Any, hidden_states: torch.Tensor) -> torch.Tensor:

@@ -263,6 +263,11 @@ def explain(spec: ModelSpec, source: Source, error: Exception) -> DialsumError:
     known = "choose a model that transformers knows: `dialsum models` lists some"
     if out_of_memory(error):
         return MemoryShortError(f"{name} does not fit into memory", "use --precision nf4, or a smaller model")
+    if "CUDA driver error" in text:
+        return DialsumError(
+            f"the GPU's driver failed to hold {name}: {line}",
+            "`export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:False`, and run the same command again",
+        )
     if "trust_remote_code" in text:
         return RequestError(f"{name} brings program code of its own, and dialsum runs no code from a model", known)
     if "does not recognize this architecture" in text:

@@ -177,7 +177,8 @@ def token_bytes(config: PreTrainedConfig, precision: str) -> tuple[int, int]:
     """Bytes that a token takes in the key-value cache, and while it is computed.
 
     Of the latter are counted what a prefill holds at its widest: attention with the keys and values repeated for each
-    query head, or the three inner vectors of a gated MLP, beside the residual stream in its own format and in fp32.
+    query head, or the three inner vectors of a gated MLP (two by `models.kernels`), beside the residual stream in its
+    own format and in fp32.
     """
     text = config.get_text_config(decoder=True)
     hidden, heads, depth = text.hidden_size, text.num_attention_heads, layers(config) or 0

@@ -92,7 +92,7 @@ class Adapted(torch.autograd.Function):
             to_x = to_inner @ down
             if mask is not None:
                 to_x = torch.ops.aten.native_dropout_backward(to_x, mask, 1 / (1 - ctx.p))
-            shape, dtype = ctx.x
+            shape, dtype = ctx.x  # The large product comes last: adding to what is there costs it no pass of its own.
             to_x = to_x.addmm_(gradient, _frozen(ctx.base).to(gradient.dtype)).view(shape).to(dtype)
         return to_x, _product(to_inner.T, rows), _product(gradient.T, inner), None, None, None
 

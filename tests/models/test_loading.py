@@ -20,7 +20,7 @@ from transformers import AutoConfig, LlamaConfig, MllamaConfig, MllamaForConditi
 from dialsum_cli.engines.vllm import VllmSummarizer
 from dialsum_cli.errors import DialsumError, RequestError
 from dialsum_cli.models import sources
-from dialsum_cli.models.loading import load, load_tokenizer, open_checkpoint
+from dialsum_cli.models.loading import explain, load, load_tokenizer, open_checkpoint
 from dialsum_cli.models.planning import choose_precision, computed_in, half, peak_bytes, skeleton, weight_bytes
 from dialsum_cli.models.preflight import preflight
 from dialsum_cli.models.sources import find
@@ -255,6 +255,13 @@ def test_a_damaged_folder_is_told_in_one_line(folders, tmp_path, how, message):
     assert "\n" not in str(raised.value)
     assert str(folder) in str(raised.value)
     assert raised.value.remedy
+
+
+def test_a_driver_that_cannot_hold_memory_in_one_piece_is_told_to_hold_it_otherwise():
+    spec, error = resolve("tiny-llama"), RuntimeError("CUDA driver error: operation not supported")
+    told = explain(spec, find(spec.source), error)
+    assert str(told) == "the GPU's driver failed to hold tiny-llama: CUDA driver error: operation not supported"
+    assert "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:False" in (told.remedy or "")
 
 
 def test_whoever_names_a_folder_of_runs_is_told_to_name_a_run(folders, tmp_path):
