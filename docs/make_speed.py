@@ -61,7 +61,7 @@ def page(language: str) -> str:
 def generation(results: Path, say: dict[str, str]) -> Iterator[Row]:
     """What benchmarks/generation.py filed: the first run, with all that happens once."""
     for machine, label, ways in filed(results / "generation.json"):
-        ours = next((ways[way] for way in ("fused", "ours") if "seconds" in ways.get(way, {})), None)
+        ours = ways.get("ours")
         theirs = [(way, ways[way]) for way in ("generate", "seed") if way in ways]
         others = [say[way].format(seconds(row["seconds"], say), row.get("slice")) for way, row in theirs]
         if "seconds" in (vllm := ways.get("vllm", {})):
