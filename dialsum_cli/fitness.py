@@ -74,7 +74,7 @@ RULES: Mapping[str, Rule] = {
     "replaced_tags": Rule("tags replaced by roles or letters", "call speakers as the dialogue does: #Person1#",
                           MOSTLY),
     "cut_off": Rule("no end of a sentence, as of an answer that was cut",
-                    "raise --max-new-tokens, or lower the repetition penalty; give --train where it is the usual style",
+                    "raise --max-new-tokens, or lower the repetition penalty; `check --train FILE` knows a usual style",
                     SYSTEMATIC),
     "repetition": Rule("the same words over and over", "try --no-repeat-ngram-size or other decoding options",
                        SYSTEMATIC),

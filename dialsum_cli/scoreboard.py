@@ -134,7 +134,8 @@ def findings(result: ScoreResult) -> Table:
         title="What the score doesn't tell",
     )
     if not known:
-        table.notes.append(("A dash needs the dialogues: give a gold file that has them, or --dialogues FILE.", "dim"))
+        note = "A dash needs the dialogues: give a gold file with them, --columns dialogue=NAME or --dialogues FILE."
+        table.notes.append((note, "dim"))
     elif found[0].unsupported_names is None:
         table.notes.append((f"Names are known to Mecab alone, not to --tokenizer {result.tokenizer}.", "dim"))
 

@@ -200,7 +200,8 @@ def _(result: CheckResult) -> Table:
     )
     for finding in result.findings:
         style = "red" if finding.kind == "fault" else "yellow"
-        table.add(finding.kind, finding.rows, finding.what, "\n".join(finding.examples), style=style)
+        where = [*finding.examples, *["..."] * (0 < len(finding.examples) < finding.rows)]
+        table.add(finding.kind, finding.rows, finding.what, "\n".join(where), style=style)
         table.notes.append((f"{finding.what}: {finding.remedy}", "dim"))
     told = any(finding.check == "length" for finding in result.findings)
     if result.length and result.train_length and not told:

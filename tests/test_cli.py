@@ -456,3 +456,10 @@ def test_whoever_gives_no_data_is_told_whose_are_taken(dialsum):
     note = "no --data: dialogues that dialsum brings for trying things, not yours"
     assert note in dialsum("screen", "--models", "lead1", "--limit", 2).stderr
     assert note not in dialsum("screen", "--models", "lead1", "--limit", 2, "--data", BUNDLED / "dev.csv").stderr
+
+
+def test_whoever_names_no_model_is_told_which_is_taken(dialsum, tmp_path):
+    note = "no --model: tiny-bart, which dialsum brings for trying things"
+    options = ("--limit", 1, "--max-new-tokens", 4, "--output-dir", tmp_path / "runs")
+    assert note in dialsum("predict", *options, "--output", tmp_path / "1.csv").stderr
+    assert note not in dialsum("predict", *options, "--model", "tiny-bart", "--output", tmp_path / "2.csv").stderr

@@ -18,7 +18,9 @@ from dialsum_cli.runs import data_facts
 from dialsum_cli.text import without_word
 
 SUMMARY = re.compile(r"summary\d*")
-NO_SUMMARY = "give a file with a column `summary`, or `summary1`, `summary2`, ..."
+NO_SUMMARY = (
+    "give a file with a column `summary`, or `summary1`, `summary2`, ..., or name yours: --columns summary=NAME"
+)
 NO_FNAME = ("fname is empty", "give every row an id of its own")
 OURS = re.compile(rf"fname|dialogue|topic|{SUMMARY.pattern}")
 

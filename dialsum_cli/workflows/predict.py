@@ -65,6 +65,8 @@ def predict(settings: PredictSettings, reporter: Reporter = QUIET) -> PredictRes
             settings.template, layout, lambda: (each.fname for each in _stream(settings)), settings.data,
             limit=settings.limit,
         )  # fmt: skip
+    if not {"model", "average_logits"} & settings.model_fields_set and not served:
+        reporter.note(f"no --model: {name}, which dialsum brings for trying things")
     with (
         start_run(new_folder(settings.output_dir), settings) as run,
         tracked("predict", run.folder, settings, reporter, spec) as tracker,
@@ -285,4 +287,5 @@ def _tell(job: _Job, verdict: CheckResult, name: str, reporter: Reporter) -> Non
     for finding in verdict.findings:
         tell = reporter.warn if finding.kind == "fault" else reporter.note
         fnames = ", ".join(example.partition(": ")[0] for example in finding.examples)  # and none of their text
+        fnames += ", ..." * (finding.rows > len(finding.examples))
         tell(f"{finding.rows} of {job.rows} summaries ({fnames}): {finding.what}; {finding.remedy}")

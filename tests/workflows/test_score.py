@@ -350,7 +350,7 @@ def test_without_dialogues_the_table_says_what_is_missing_and_a_file_of_them_men
     assert found[1]["unknown_tags"] == 0
     assert known.items.dialogues == [row.text for row in gold]
     assert known.items.topics == [row.topic for row in gold]
-    note = "A dash needs the dialogues: give a gold file that has them, or --dialogues FILE."
+    note = "A dash needs the dialogues: give a gold file with them, --columns dialogue=NAME or --dialogues FILE."
     assert note in shown(alone)
     assert note not in shown(known)
     score(ScoreSettings(files=[systems[0], no_dialogues], report=tmp_path / "alone.html"))
