@@ -166,8 +166,7 @@ def _(result: LengthsResult) -> Table:
 def _(result: DataCheckResult) -> Table:
     table = Table([])
     for finding in result.findings:
-        more = ", ..." if finding.rows > len(finding.examples) else ""
-        line = f"{finding.what}: {finding.rows} ({', '.join(finding.examples)}{more}). {finding.remedy}"
+        line = f"{finding.what}: {finding.rows} ({', '.join(finding.where)}). {finding.remedy}"
         table.notes.append((line, "yellow" if finding.kind == "warning" else ""))
     return table
 
@@ -200,8 +199,7 @@ def _(result: CheckResult) -> Table:
     )
     for finding in result.findings:
         style = "red" if finding.kind == "fault" else "yellow"
-        where = [*finding.examples, *["..."] * (0 < len(finding.examples) < finding.rows)]
-        table.add(finding.kind, finding.rows, finding.what, "\n".join(where), style=style)
+        table.add(finding.kind, finding.rows, finding.what, "\n".join(finding.where), style=style)
         table.notes.append((f"{finding.what}: {finding.remedy}", "dim"))
     told = any(finding.check == "length" for finding in result.findings)
     if result.length and result.train_length and not told:

@@ -24,6 +24,11 @@ class Finding(Result):
     examples: list[str]
     remedy: str
 
+    @property
+    def where(self) -> list[str]:
+        """The examples, and `...` if there are rows beyond them."""
+        return [*self.examples, *["..."] * (0 < len(self.examples) < self.rows)]
+
 
 class CheckResult(Result):
     """Whether a submission is fit to be handed in; lengths are mean characters of a summary."""

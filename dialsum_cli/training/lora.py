@@ -89,10 +89,10 @@ class Adapted(torch.autograd.Function):
         gradient, to_x = gradients[0].flatten(0, -2), None
         to_inner = torch.addmm(inner, gradient, up, beta=0, alpha=ctx.scaling)
         if ctx.needs_input_grad[0]:
-            to_x = to_inner @ down
+            to_x = to_inner @ down  # first: that the large product adds to it costs no pass of its own
             if mask is not None:
                 to_x = torch.ops.aten.native_dropout_backward(to_x, mask, 1 / (1 - ctx.p))
-            shape, dtype = ctx.x  # The large product comes last: adding to what is there costs it no pass of its own.
+            shape, dtype = ctx.x
             to_x = to_x.addmm_(gradient, _frozen(ctx.base).to(gradient.dtype)).view(shape).to(dtype)
         return to_x, _product(to_inner.T, rows), _product(gradient.T, inner), None, None, None
 

@@ -286,6 +286,5 @@ def _tell(job: _Job, verdict: CheckResult, name: str, reporter: Reporter) -> Non
         reporter.warn(f"{job.shortened} of {job.rows} dialogues were too long for {name} and were shortened")
     for finding in verdict.findings:
         tell = reporter.warn if finding.kind == "fault" else reporter.note
-        fnames = ", ".join(example.partition(": ")[0] for example in finding.examples)  # and none of their text
-        fnames += ", ..." * (finding.rows > len(finding.examples))
+        fnames = ", ".join(example.partition(": ")[0] for example in finding.where)  # and none of their text
         tell(f"{finding.rows} of {job.rows} summaries ({fnames}): {finding.what}; {finding.remedy}")
